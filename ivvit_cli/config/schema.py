@@ -1,0 +1,175 @@
+"""The typed form of a recipe. Every key a recipe may hold stands here, with its default."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """A frozen mapping that knows its keys and refuses every other."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Period = Annotated[int | str, Field(description="iterations, or epochs as in 3ep")]
+Colour = tuple[float, float, float]
+
+
+class NoTemporal(Section):
+    """Frame-wise ViT: frames do not see each other (IV-ViT 3.2)."""
+
+    kind: Literal["none"] = "none"
+
+
+class TokenShift(Section):
+    """Class-token channels move by one frame (TokenShift; IV-ViT Eq. 7)."""
+
+    kind: Literal["token_shift"]
+    fold_div: Positive = 4
+    layout: Literal["official", "paper"] = "official"
+
+
+Temporal = Annotated[NoTemporal | TokenShift, Field(discriminator="kind")]
+
+
+class Model(Section):
+    """The backbone, where its weights come from, and how its frames meet."""
+
+    backbone: str
+    backbone_args: dict[str, Any] = {}
+    weights: str | None = None
+    temporal: Temporal = NoTemporal()
+
+
+class Input(Section):
+    """What the backbone is fed. What is left out comes from the backbone's own configuration."""
+
+    size: Positive | None = None  # pixels of a square crop's side
+    mean: Colour | None = None
+    std: Colour | None = None
+
+
+class Clip(Section):
+    """How a training clip is taken from a video (`shards.stream.clips`)."""
+
+    sample: Literal["window", "dense", "uniform", "segment"] = "window"
+    frames: Positive = 16
+    seconds: Annotated[float, Field(gt=0)] | None = None  # window: its duration
+    stride: Positive | None = None  # dense: source frames between clip frames
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Clip":
+        if self.sample == "window" and self.seconds is None:
+            raise ValueError("a `window` clip needs `seconds`")
+        if self.sample == "dense" and self.stride is None:
+            raise ValueError("a `dense` clip needs `stride`")
+        return self
+
+
+class Augment(Section):
+    """One set of random values per clip or image.
+
+    `random_resized` takes a box of `area` x `ratio` (IV-ViT 5.3, images); `short_side` scales the
+    short side to a random length and crops at a random place (IV-ViT 5.3, videos); `none` takes
+    the centre crop at short side = size. What is left out follows the dataset's kind.
+    """
+
+    crop: Literal["random_resized", "short_side", "none"] | None = None
+    area: tuple[Share, Share] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    short_side: tuple[Positive, Positive] | None = None  # pixels; default: 1 to 10/7 of the size
+    flip: Share = 0.5
+
+
+class Data(Section):
+    """One dataset: its shards and how its samples become a batch."""
+
+    shards: str
+    batch: Positive
+    split: str = "train"
+    eval_split: str | None = None  # default: `val`, else `test`
+    clip: Clip | None = None
+    augment: Augment = Augment()
+    min_short_side: Positive | None = None  # warn when the shards hold smaller frames
+
+
+class Schedule(Section):
+    """Which datasets an iteration updates on, and how many iterations there are."""
+
+    kind: Literal["sequential"] = "sequential"
+    iterations: Positive | None = None
+    epochs: Annotated[float, Field(gt=0)] | None = None  # of a single dataset
+
+    @model_validator(mode="after")
+    def _length(self) -> "Schedule":
+        if (self.iterations is None) == (self.epochs is None):
+            raise ValueError("give either `iterations` or `epochs`")
+        return self
+
+
+class Optim(Section):
+    """The optimiser and its learning-rate schedule, which counts iterations."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    lr: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    momentum: Share = 0.9
+    nesterov: bool = False
+    lr_schedule: Literal["constant", "cosine", "step"] = "constant"
+    warmup: Period = 0
+    milestones: tuple[Period, ...] = ()
+    gamma: Annotated[float, Field(gt=0)] = 0.1
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class Train(Section):
+    """How the loop runs; none of it changes what is learned, up to rounding."""
+
+    seed: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on CUDA, fp32 on the CPU
+    accumulate: Positive = 1  # micro-batches per update
+    compile: bool = False
+    deterministic: bool = False
+    log_every: Positive = 10
+
+
+class Eval(Section):
+    """Validation during training, and what `ivvit eval` does unless told otherwise."""
+
+    views: Annotated[str, Field(pattern=r"^[1-9][0-9]*x[1-9][0-9]*$")] = "1x1"
+    every: Period | None = None
+    average: Literal["logits", "probabilities"] = "logits"
+    batch: Positive = 16  # views per forward pass
+
+
+class Checkpoint(Section):
+    """When the state is saved, and how many of the newest checkpoints are kept."""
+
+    every: Period | None = None
+    keep: Positive = 3
+
+
+class Loader(Section):
+    """Reading: decoding threads and updates decoded ahead. `threads: null` takes every core."""
+
+    threads: Positive | None = None
+    prefetch: Positive = 4
+
+
+class Recipe(Section):
+    """A whole run."""
+
+    description: str = ""
+    model: Model
+    input: Input = Input()
+    data: Annotated[dict[str, Data], Field(min_length=1)]
+    schedule: Schedule
+    optim: Optim
+    train: Train = Train()
+    eval: Eval = Eval()
+    checkpoint: Checkpoint = Checkpoint()
+    loader: Loader = Loader()

@@ -1,0 +1,1 @@
+"""Multi-view evaluation: views, metrics, and the runner that joins them."""

@@ -1,0 +1,1 @@
+"""Any file to labels, through the very views that evaluation uses."""

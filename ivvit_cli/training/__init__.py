@@ -1,0 +1,1 @@
+"""The training loop, its joint schedules, optimisers, checkpoints and distribution."""

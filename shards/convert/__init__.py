@@ -1,0 +1,1 @@
+"""The writing wing: dataset layouts to WebDataset shards."""

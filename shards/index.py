@@ -1,0 +1,220 @@
+"""The contract between the writing and the reading wing: `dataset.json` and the sample index.
+
+A folder of shards holds one `dataset.json` (this module's `DatasetInfo`) and, per split, one index
+file. The index gives every sample's label and the place of each of its frames, so that a clip is
+read with one `pread` per frame, without a walk through the tar.
+
+An index file is laid out for `mmap`; all numbers are little-endian:
+
+    8 bytes   magic "ivvitidx"
+    4 bytes   schema version
+    4 bytes   length of the header
+    header    JSON, padded with spaces so that the records start at a multiple of 64
+    records   one SAMPLE per sample, then one FRAME per frame
+
+An image is a sample of one frame. `SAMPLE["first_frame"]` and `SAMPLE["frames"]` name a sample's
+rows in the frame table; a FRAME is a byte range of the sample's shard.
+"""
+
+import json
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from shards.errors import InputError
+
+SCHEMA = 1
+DATASET_FILE = "dataset.json"
+SKIPPED_FILE = "skipped.jsonl"
+
+Kind = Literal["image", "video"]
+
+KEY_BYTES = 80
+CODECS = ("jpg", "png", "ppm")  # the code in SAMPLE["codec"] is the position here
+SAMPLE = np.dtype(
+    [
+        ("key", f"S{KEY_BYTES}"),
+        ("first_frame", "<u8"),
+        ("frames", "<u4"),
+        ("label", "<i4"),
+        ("shard", "<u4"),  # position in SplitInfo.shards
+        ("codec", "<u4"),
+        ("width", "<u4"),  # pixels of the stored frames
+        ("height", "<u4"),
+        ("fps", "<f4"),  # stored frames per second; 0 for an image
+    ]
+)
+FRAME = np.dtype([("offset", "<u8"), ("size", "<u4")])  # bytes from the start of the shard
+
+_MAGIC = b"ivvitidx"
+_PREFIX = struct.Struct("<8sII")
+_ALIGN = 64
+
+
+class _Manifest(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ShardInfo(_Manifest):
+    """One tar file of a split."""
+
+    file: str
+    samples: int
+    bytes: int
+    sha256: str
+
+
+class SplitInfo(_Manifest):
+    """One split: its shards in order, its index, and what became of the items listed for it."""
+
+    samples: int
+    frames: int
+    bytes: int
+    index: str
+    index_sha256: str
+    shards: tuple[ShardInfo, ...]
+    listed: int
+    written: int
+    missing: int
+    skipped: int
+
+
+class DatasetInfo(_Manifest):
+    """The content of `dataset.json`. Class names are in label order."""
+
+    schema_version: int = SCHEMA
+    name: str
+    kind: Kind
+    classes: tuple[str, ...]
+    class_source: str
+    splits: dict[str, SplitInfo]
+    options: dict[str, Any]
+    tools: dict[str, str]
+    flip_unsafe: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Index:
+    """A mapped index: `samples` is (S,) of SAMPLE, `frames` is (F,) of FRAME, both read-only."""
+
+    header: dict[str, Any]
+    samples: NDArray[np.void]
+    frames: NDArray[np.void]
+
+
+def read_dataset_info(folder: Path) -> DatasetInfo:
+    """Read and check `folder/dataset.json`.
+
+    Raises:
+        InputError: there is none, it is not valid, or another schema version wrote it.
+    """
+    path = folder / DATASET_FILE
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of shards", hint="ivvit shard --help")
+    try:
+        document = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder}: holds no {DATASET_FILE}, so it is not a finished folder of shards",
+            hint="run `ivvit shard` again with the same options: it converts only what is missing",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != SCHEMA:
+        raise InputError(
+            f"{path}: schema version {version}, but this ivvit reads version {SCHEMA}",
+            hint="convert the dataset again with `ivvit shard`",
+        )
+    try:
+        return DatasetInfo.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: {where}: {first['msg']}") from None
+
+
+def write_dataset_info(folder: Path, info: DatasetInfo) -> None:
+    """Write `folder/dataset.json` atomically; its presence marks the folder as finished."""
+    write_atomically(folder / DATASET_FILE, (info.model_dump_json(indent=1) + "\n").encode())
+
+
+def write_index(
+    path: Path,
+    header: dict[str, Any],
+    samples: NDArray[np.void],
+    frames: NDArray[np.void],
+) -> None:
+    """Write an index file atomically. `samples` is (S,) of SAMPLE, `frames` (F,) of FRAME."""
+    write_atomically(path, encode_header(header, len(samples), len(frames)), samples, frames)
+
+
+def encode_header(header: dict[str, Any], samples: int, frames: int) -> bytes:
+    """Return the bytes that precede the records of an index of so many samples and frames."""
+    text = json.dumps({**header, "samples": samples, "frames": frames}, sort_keys=True).encode()
+    padding = -(_PREFIX.size + len(text)) % _ALIGN
+    return _PREFIX.pack(_MAGIC, SCHEMA, len(text) + padding) + text + b" " * padding
+
+
+def open_index(path: Path) -> Index:
+    """Map an index file into memory; only the pages that are touched become resident.
+
+    Raises:
+        InputError: the file is missing, is no index, was cut, or has another schema version.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            magic, version, length = _PREFIX.unpack(file.read(_PREFIX.size))
+            if magic != _MAGIC:
+                raise ValueError("not an index file")
+            if version != SCHEMA:
+                raise ValueError(f"index version {version}, but this ivvit reads {SCHEMA}")
+            if length > size:
+                raise ValueError("the header is cut off")
+            header = json.loads(file.read(length))
+        count, total = int(header["samples"]), int(header["frames"])
+    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        raise InputError(f"{path}: cannot be read as a sample index: {error}") from None
+    start = _PREFIX.size + length
+    middle = start + count * SAMPLE.itemsize
+    if size != middle + total * FRAME.itemsize:
+        raise InputError(f"{path}: is {size} bytes long, which does not fit its header")
+    return Index(header, _map(path, SAMPLE, start, count), _map(path, FRAME, middle, total))
+
+
+def _map(path: Path, dtype: np.dtype[np.void], offset: int, count: int) -> NDArray[np.void]:
+    if count == 0:  # an empty range cannot be mapped
+        return np.empty(0, dtype)
+    return np.memmap(path, dtype, mode="r", offset=offset, shape=(count,))
+
+
+def write_atomically(path: Path, *chunks: Any) -> None:
+    """Write buffers to `path` so that it is either absent, old, or complete and on the disk."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries, so that a rename in it survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""The reading wing: shards to batches of uint8 frames."""
