@@ -1,0 +1,5 @@
+"""`python -m ivvit_cli`, which `torchrun -m` needs."""
+
+from ivvit_cli.app import main
+
+main()

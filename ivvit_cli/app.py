@@ -1,0 +1,118 @@
+"""The `ivvit` command: its tree, its global options, and how an error becomes an exit code.
+
+The modules of the commands are light: each imports what it works with when it is called.
+"""
+
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from ivvit_cli import __version__, console
+from ivvit_cli.commands import recipe
+from ivvit_cli.errors import IvvitError
+
+DATA, TRAIN, LOOK, TOOLS = "Data", "Train", "Look", "Tools"
+
+EPILOG = """\
+[bold]Exit codes[/]  0 good, 1 a check or a run failed, 2 usage or recipe,
+
+            3 bad input, 4 environment, 130 interrupted, 143 terminated
+
+[bold]Streams[/]     stdout: the result (--json: one document), stderr: the rest
+
+[bold]Variables[/]   IVVIT_DATA replaces data/, IVVIT_FFMPEG names an ffmpeg,
+
+            IVVIT_DEBUG=1 shows tracebacks, NO_COLOR takes the colours away
+"""
+
+_GROUP: dict[str, Any] = {
+    "no_args_is_help": True,
+    "rich_markup_mode": "rich",
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
+app = typer.Typer(**_GROUP, epilog=EPILOG, pretty_exceptions_enable=False)
+
+
+def _help(function: Callable[..., None]) -> str:
+    """Return the docstring as help text; the lines of its paragraph `Examples:` are kept apart."""
+    paragraphs = escape(inspect.getdoc(function) or "").split("\n\n")
+    return "\n\n".join(
+        "\b\n" + paragraph if paragraph.startswith("Examples:") else paragraph
+        for paragraph in paragraphs
+    )
+
+
+def _add(group: typer.Typer, name: str, function: Callable[..., None], panel: str) -> None:
+    group.command(name, help=_help(function), rich_help_panel=panel)(function)
+
+
+def _add_group(name: str, about: str, panel: str, **functions: Callable[..., None]) -> None:
+    group = typer.Typer(**_GROUP, help=about)
+    for command, function in functions.items():
+        _add(group, command, function, "Commands")
+    app.add_typer(group, name=name, rich_help_panel=panel)
+
+
+_add_group("recipe", "The recipes: list, show, copy, check.", TRAIN, ls=recipe.ls)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.print_text(f"ivvit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def ivvit(
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Only results, warnings and errors.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Show the traceback of an error.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Train one Vision Transformer jointly on image and video datasets."""
+    console.settings.quiet = quiet
+    console.settings.verbose = verbose or bool(os.environ.get("IVVIT_DEBUG"))
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run a command line (by default this process's) and return its exit code."""
+    try:
+        return app(args, prog_name="ivvit", standalone_mode=False) or 0
+    except typer.TyperException as error:  # the command line does not fit the command tree
+        return _report_usage(error)
+    except IvvitError as error:
+        console.fail(error.message, error.hint)
+        code = error.exit_code
+    except Exception as error:
+        summary = " ".join(str(error).split())
+        console.fail(f"internal: {type(error).__name__}: {summary}", "ivvit -v shows where")
+        code = 1
+    if console.settings.verbose:
+        traceback.print_exc()
+    return code
+
+
+def _report_usage(error: typer.TyperException) -> int:
+    context = getattr(error, "ctx", None)
+    if message := error.format_message():  # a bare `ivvit` or group has shown its help instead
+        path = context.command_path if context else "ivvit"
+        console.fail(message, f"{path} --help")
+    return error.exit_code
+
+
+def main() -> None:
+    """Run the command line of this process and end it."""
+    sys.exit(run())

@@ -1,0 +1,182 @@
+"""What the user sees: stdout carries the result, stderr everything else."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+from rich.text import Text
+
+out = Console(highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+PIPE_WIDTH = 10_000  # columns: a table on a pipe is never folded
+PLAIN_PERIOD = 5.0  # seconds between progress lines off a terminal
+
+
+@dataclass
+class Settings:
+    """What the global options of `ivvit` ask for."""
+
+    quiet: bool = False
+    verbose: bool = False
+
+
+settings = Settings()
+
+
+def clean(text: object) -> str:
+    """Return text from a file or its name as one harmless line: every unprintable is escaped."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text)
+    )
+
+
+def say(text: str) -> None:
+    """Write a line to stderr, unless the user asked for quiet."""
+    if not settings.quiet:
+        _line("", "", text)
+
+
+def warn(text: str) -> None:
+    """Write a warning to stderr, also when the user asked for quiet."""
+    _line("warning: ", "yellow", text)
+
+
+def fail(message: str, hint: str | None = None) -> None:
+    """Write an error to stderr, one `error:` line for each line of the message."""
+    for line in message.split("\n"):
+        _line("error: ", "bold red", line)
+    if hint:
+        _line("hint: ", "cyan", hint)
+
+
+def next_step(command: str) -> None:
+    """Suggest the command that usually follows, on stderr."""
+    if not settings.quiet:
+        _line("next: ", "green", command)
+
+
+def _line(prefix: str, style: str, text: str) -> None:
+    err.print(Text.assemble((prefix, style), clean(text)), soft_wrap=True)
+
+
+def print_json(document: Any) -> None:
+    """Write the one JSON document of a command to stdout.
+
+    Raises:
+        ValueError: the document holds a number that JSON lacks (NaN, an infinity).
+    """
+    print_text(json.dumps(document, indent=2, allow_nan=False))
+
+
+def print_text(text: str) -> None:
+    """Write text to stdout as it is."""
+    print(text.removesuffix("\n"))
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table to stdout: with rules on a terminal, bare aligned columns on a pipe."""
+    rows = [list(row) for row in rows]
+    grid = Table(
+        title=title if out.is_terminal else None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD if out.is_terminal else None,
+        pad_edge=False,
+    )
+    for number, name in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
+        grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text("" if cell is None else clean(cell)) for cell in row))
+    out.print(grid, width=None if out.is_terminal else PIPE_WIDTH)
+
+
+class Progress(Protocol):
+    """What `progress` hands out."""
+
+    def advance(self, n: int = 1) -> None:
+        """Count `n` more units as done."""
+
+
+@contextmanager
+def progress(description: str, total: int | None, unit: str) -> Iterator[Progress]:
+    """Show how far a long piece of work is, on stderr.
+
+    A bar with rate and time left on a terminal, a plain line every few seconds elsewhere, nothing
+    when the user asked for quiet.
+    """
+    if not err.is_terminal or settings.quiet:
+        yield _Lines(clean(description), total, unit)
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(unit),
+        TimeRemainingColumn(),
+    )
+    with RichProgress(*columns, console=err, transient=True) as bar:
+        yield _Bar(bar, bar.add_task(clean(description), total=total))
+
+
+class _Rate(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        """Return the speed in units per second."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} {self.unit}/s" if speed else f"- {self.unit}/s", "cyan")
+
+
+@dataclass
+class _Bar:
+    bar: RichProgress
+    task: Any
+
+    def advance(self, n: int = 1) -> None:
+        """Move the bar."""
+        self.bar.advance(self.task, n)
+
+
+class _Lines:
+    def __init__(self, description: str, total: int | None, unit: str) -> None:
+        self.description, self.total, self.unit = description, total, unit
+        self.done = 0
+        self.start = self.said = time.monotonic()
+
+    def advance(self, n: int = 1) -> None:
+        """Write a line when the last one is old enough."""
+        self.done += n
+        now = time.monotonic()
+        if now - self.said >= PLAIN_PERIOD:
+            self.said = now
+            say(self._text(self.done / (now - self.start)))
+
+    def _text(self, rate: float) -> str:
+        if self.total is None:
+            return f"{self.description}: {self.done} {self.unit}, {rate:.1f} {self.unit}/s"
+        left = max(self.total - self.done, 0) / rate
+        return (
+            f"{self.description}: {self.done}/{self.total} {self.unit}, "
+            f"{rate:.1f} {self.unit}/s, {left:.0f} s left"
+        )
