@@ -1,0 +1,84 @@
+"""The backbone: any Vision Transformer that timm can build, its parameter names untouched."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+from timm.models.vision_transformer import VisionTransformer
+
+from ivvit_cli.errors import UsageError
+
+# timm's files whose models are `VisionTransformer`; its other ViTs (eva, beit, sam) are classes of
+# their own, with other blocks and another forward.
+_MODULES = ("vision_transformer", "vision_transformer_hybrid", "deit")
+# Arguments of timm.create_model that would load weights, or that this package sets itself.
+_RESERVED = {
+    "block_fn",
+    "checkpoint_path",
+    "in_chans",
+    "num_classes",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+}
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a backbone was made for: the side of its square input in pixels, and its colours."""
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def create_vit(name: str, args: Mapping[str, Any]) -> VisionTransformer:
+    """Build a timm ViT without its classifier and with fresh weights.
+
+    Args:
+        name: a model of timm, perhaps with a pretraining tag (`vit_base_patch16_224.orig_in21k`),
+            which decides the input's mean and std.
+        args: further arguments of the model, such as `img_size`, `depth` or `drop_path_rate`.
+
+    Raises:
+        UsageError: timm has no such ViT, or it does not take these arguments.
+    """
+    _check_name(name)
+    if reserved := sorted(_RESERVED & set(args)):
+        raise UsageError(f"backbone_args: {reserved[0]} cannot be set there")
+    try:
+        vit = timm.create_model(name, pretrained=False, num_classes=0, **args)
+    except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise UsageError(f"backbone {name}: timm cannot build it so: {_line(error)}") from error
+    if vit.global_pool == "":
+        raise UsageError(f"backbone {name}: global_pool must leave one feature per frame, not ''")
+    return vit
+
+
+def input_spec(vit: VisionTransformer) -> InputSpec:
+    """Return what the backbone is fed: its own image size, the colours of its pretraining.
+
+    Raises:
+        UsageError: the backbone was built for images that are not square.
+    """
+    height, width = vit.patch_embed.img_size
+    if height != width:
+        raise UsageError(f"backbone_args: img_size must be square, not {height} x {width}")
+    cfg = vit.pretrained_cfg
+    return InputSpec(height, tuple(cfg["mean"]), tuple(cfg["std"]))
+
+
+def _check_name(name: str) -> None:
+    known = [model for module in _MODULES for model in timm.list_models(module=module)]
+    architecture = name.partition(".")[0]
+    if architecture in known:
+        return
+    kind = "is no Vision Transformer" if timm.is_model(architecture) else "is unknown to timm"
+    close = difflib.get_close_matches(architecture, known, n=3) or ["vit_base_patch16_224"]
+    raise UsageError(f"backbone {name}: {kind}", hint=f"did you mean {' or '.join(close)}?")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,69 @@
+"""The encoder: a ViT on every frame, a mean over time.
+
+Where frames meet before the mean is the matter of `temporal`. A kind changes as little as it needs:
+it replaces blocks by a `TemporalBlock`, or overrides `embed` (other tokens for clips) or `read_out`
+(other or more features).
+"""
+
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+class TemporalBlock(nn.Module):
+    """A transformer block that knows which of its rows are frames of one clip.
+
+    Its `forward(x, frames)` maps tokens (B*T, N, D) to tokens of the same shape. `frames` is T, or
+    None for images, which have no neighbours in time.
+    """
+
+
+class Encoder(nn.Module):
+    """Images or clips to features, frame by frame (IV-ViT Eq. 5).
+
+    Attributes:
+        vit: timm's model; this class runs its parts in the order of timm's own forward.
+        feature_dims: the widths of the features that `forward` returns.
+    """
+
+    def __init__(self, vit: VisionTransformer) -> None:
+        super().__init__()
+        self.vit = vit
+        self.feature_dims: tuple[int, ...] = (vit.num_features,)
+
+    def forward(self, x: Tensor, dataset: str) -> tuple[Tensor, ...]:
+        """Encode images (B, 3, H, W) or clips (B, T, 3, H, W) into features (B, D_i).
+
+        A clip of one frame has no neighbours in time, so it is encoded as an image.
+        `dataset` is for kinds that own parameters per dataset.
+        """
+        if x.ndim == 5 and x.shape[1] == 1:
+            x = x.squeeze(1)
+        frames = x.shape[1] if x.ndim == 5 else None
+        tokens = self.embed(x)
+        for block in self.vit.blocks:
+            tokens = self._run(block, tokens, frames)
+        return self.read_out(self.vit.norm(tokens), frames)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Turn images (B, 3, H, W) or clips (B, T, 3, H, W) into tokens (B*T, N, D)."""
+        if x.ndim == 5:
+            x = x.flatten(0, 1)  # (B*T, 3, H, W)
+        x = self.vit._pos_embed(self.vit.patch_embed(x))  # (B*T, N, D)
+        tokens: Tensor = self.vit.norm_pre(self.vit.patch_drop(x))
+        return tokens
+
+    def read_out(self, tokens: Tensor, frames: int | None) -> tuple[Tensor, ...]:
+        """Pool tokens (B*T, N, D) as timm's head does, then take the mean over time: (B, D)."""
+        pooled: Tensor = self.vit.forward_head(tokens, pre_logits=True)  # (B*T, D)
+        if frames is None:
+            return (pooled,)
+        return (pooled.view(-1, frames, pooled.shape[-1]).mean(1),)
+
+    def _run(self, block: nn.Module, tokens: Tensor, frames: int | None) -> Tensor:
+        args = (tokens, frames) if isinstance(block, TemporalBlock) else (tokens,)
+        if self.vit.grad_checkpointing and self.training:
+            out: Tensor = checkpoint(block, *args, use_reentrant=False)
+        else:
+            out = block(*args)
+        return out

@@ -1,0 +1,41 @@
+"""Heads: a dataset's features to its logits."""
+
+from collections.abc import Sequence
+
+import torch
+from timm.layers import trunc_normal_
+from torch import Tensor, nn
+
+
+class Head(nn.Module):
+    """A linear classifier per feature; their logits are averaged (AM Flow 3.4; IV-ViT Eq. 6).
+
+    The logits of a clip's mean feature are the mean of its frames' logits, as in TokenShift.
+    Initialised as timm's heads: a normal of std 0.02, truncated, and no bias.
+    """
+
+    def __init__(self, feature_dims: Sequence[int], classes: int) -> None:
+        super().__init__()
+        self.linears = nn.ModuleList(_linear(width, classes) for width in feature_dims)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Map features (B, D_i) to logits (B, C)."""
+        logits = [linear(x) for linear, x in zip(self.linears, features, strict=True)]
+        return torch.stack(logits).mean(0) if len(logits) > 1 else logits[0]
+
+
+def _linear(width: int, classes: int) -> nn.Linear:
+    linear = nn.Linear(width, classes)
+    trunc_normal_(linear.weight, std=0.02)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def head_key(dataset: str) -> str:
+    """Return the name of a dataset's head in `nn.ModuleDict`; `urllib.parse.unquote` undoes it.
+
+    A module's name may neither hold a dot nor be an attribute of `nn.ModuleDict` (`train`,
+    `items`), so these are written as in a URL.
+    """
+    key = dataset.replace("%", "%25").replace(".", "%2E")
+    return f"%{ord(key[0]):02X}{key[1:]}" if hasattr(nn.ModuleDict(), key) else key

@@ -1,0 +1,67 @@
+"""The joint model: one encoder, one head per dataset."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from ivvit_cli.errors import UsageError
+from ivvit_cli.models.backbone import InputSpec, create_vit, input_spec
+from ivvit_cli.models.encoder import Encoder
+from ivvit_cli.models.heads import Head, head_key
+from ivvit_cli.models.temporal import make_encoder
+
+_KEYS = ("backbone", "backbone_args", "temporal", "weights")
+
+
+class JointModel(nn.Module):
+    """A shared encoder and a head per dataset (IV-ViT 3.1).
+
+    Attributes:
+        encoder: images or clips to features.
+        heads: one `Head` per dataset, under `head_key(dataset)`.
+        input: what the backbone is fed.
+    """
+
+    def __init__(self, encoder: Encoder, heads: Mapping[str, int], spec: InputSpec) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.heads = nn.ModuleDict(
+            {head_key(name): Head(encoder.feature_dims, classes) for name, classes in heads.items()}
+        )
+        self.input = spec
+
+    def forward(self, x: Tensor, dataset: str) -> Tensor:
+        """Return logits (B, C) for normalised images (B, 3, H, W) or clips (B, T, 3, H, W)."""
+        logits: Tensor = self.heads[head_key(dataset)](self.encoder(x, dataset))
+        return logits
+
+
+def build_model(model: Mapping[str, Any], heads: Mapping[str, int]) -> JointModel:
+    """Build a model with fresh weights.
+
+    Args:
+        model: a recipe's `model:` section as plain values: `backbone` (a timm ViT), perhaps
+            `backbone_args` and `temporal` (`{kind: ..., its options}`). `weights` is left to
+            `load_weights`.
+        heads: the number of classes of each dataset.
+
+    Raises:
+        UsageError: a key, the backbone, its arguments or the temporal kind do not exist.
+    """
+    _check_keys(model)
+    vit = create_vit(model["backbone"], model.get("backbone_args") or {})
+    encoder = make_encoder(vit, **(model.get("temporal") or {"kind": "none"}))
+    return JointModel(encoder, heads, input_spec(vit))
+
+
+def _check_keys(model: Mapping[str, Any]) -> None:
+    if "backbone" not in model:
+        raise UsageError("model: needs a `backbone`")
+    for key in sorted(set(model) - set(_KEYS)):
+        close = difflib.get_close_matches(key, _KEYS, n=1)
+        raise UsageError(
+            f"model: unknown key {key}",
+            hint=f"did you mean {close[0]}?" if close else f"known: {', '.join(_KEYS)}",
+        )

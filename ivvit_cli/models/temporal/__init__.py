@@ -1,0 +1,34 @@
+"""How frames meet: one paper idea per file, each a function from a ViT to an encoder."""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from timm.models.vision_transformer import VisionTransformer
+
+from ivvit_cli.errors import UsageError
+from ivvit_cli.models.encoder import Encoder
+from ivvit_cli.models.temporal.token_shift import token_shift
+
+KINDS: dict[str, Callable[..., Encoder]] = {
+    "none": Encoder,
+    "token_shift": token_shift,
+}
+
+
+def make_encoder(vit: VisionTransformer, kind: str, **options: Any) -> Encoder:
+    """Build the encoder of a kind around a ViT.
+
+    Raises:
+        UsageError: there is no such kind, it has no such option, or it cannot work on this ViT.
+    """
+    if kind not in KINDS:
+        close = difflib.get_close_matches(kind, KINDS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(KINDS)}"
+        raise UsageError(f"temporal: unknown kind {kind}", hint=hint)
+    try:
+        inspect.signature(KINDS[kind]).bind(vit, **options)
+    except TypeError as error:
+        raise UsageError(f"temporal {kind}: {error}") from None
+    return KINDS[kind](vit, **options)
