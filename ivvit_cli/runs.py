@@ -31,6 +31,10 @@ WEIGHTS_FILE = "model.safetensors"
 _STEP = re.compile(r"step-(\d+)")
 
 
+class DamagedCheckpoint(InputError):
+    """A checkpoint whose files do not fit their hashes."""
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -153,7 +157,8 @@ def read_meta(checkpoint: Path) -> Meta:
     """Read and check a checkpoint's `meta.json`.
 
     Raises:
-        InputError: it is missing, damaged, or of another schema version.
+        DamagedCheckpoint: it is missing or damaged.
+        InputError: another schema version wrote it.
     """
     path = checkpoint / META_FILE
     try:
@@ -179,7 +184,7 @@ def check_files(checkpoint: Path, meta: Meta) -> None:
     """Compare every file of a checkpoint with its hash in `meta`.
 
     Raises:
-        InputError: a file is missing or damaged.
+        DamagedCheckpoint: a file is missing or damaged.
     """
     for name in meta.files:
         check_file(checkpoint, meta, name)
@@ -189,7 +194,7 @@ def check_file(checkpoint: Path, meta: Meta, name: str) -> Path:
     """Compare one file of a checkpoint with its hash in `meta`, and return its path.
 
     Raises:
-        InputError: the file is missing or damaged.
+        DamagedCheckpoint: the file is missing or damaged.
     """
     path = checkpoint / name
     try:
@@ -247,9 +252,10 @@ def digest_document(document: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _damaged(path: Path, what: str) -> InputError:
+def _damaged(path: Path, what: str) -> DamagedCheckpoint:
     others = [p for p in path.parent.parent.glob("step-*") if p.name != path.parent.name]
     names = ", ".join(sorted(p.name for p in others))
-    return InputError(
-        f"{path}: damaged: {what}", hint=f"other checkpoints of this run: {names}" if names else None
+    return DamagedCheckpoint(
+        f"{path}: damaged: {what}",
+        hint=f"other checkpoints of this run: {names}" if names else None,
     )

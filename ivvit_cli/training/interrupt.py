@@ -1,0 +1,39 @@
+"""SIGTERM and Ctrl-C as a wish that the loop grants after the iteration it is in."""
+
+import os
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopSignals:
+    """Note the first SIGTERM or SIGINT in `received`; the second one ends the process at once.
+
+    Under torchrun only its launcher ends a process early: a terminal sends Ctrl-C to both, and the
+    launcher then repeats it, so that a second signal says nothing about the user's patience.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = self.received or number
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            for each in _SIGNALS:
+                signal.signal(each, signal.SIG_DFL)

@@ -1,0 +1,67 @@
+"""One update's losses: the module that DistributedDataParallel wraps."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ivvit_cli.models import JointModel
+from shards.stream.loader import Batch
+
+
+class Outcome(NamedTuple):
+    """This process's share of one dataset's part in an update; both add up over processes."""
+
+    loss: Tensor  # (), its samples' losses over the global count
+    correct: Tensor  # (), how many of its samples are classified correctly
+
+
+class Update(nn.Module):
+    """The losses of a whole update, {dataset: Batch} -> {dataset: Outcome}.
+
+    A loss is the sum over this process's real samples, divided by the samples of all processes: so
+    the sum of all processes' gradients is the gradient of one process with the joined batch,
+    whatever the shares. Filler samples weigh 0; a process that has nothing else adds zeros.
+
+    Args:
+        size, mean, std: what the backbone is fed.
+        bf16: run the model under bf16 autocast; the loss stays float32.
+    """
+
+    def __init__(
+        self,
+        model: JointModel,
+        *,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        label_smoothing: float = 0.0,
+        bf16: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.size = size
+        self.mean = tuple(mean)
+        self.std = tuple(std)
+        self.label_smoothing = label_smoothing
+        self.bf16 = bf16
+
+    def forward(self, batches: Mapping[str, Batch]) -> dict[str, Outcome]:
+        """Return each dataset's loss and correct count."""
+        return {dataset: self._outcome(dataset, batch) for dataset, batch in batches.items()}
+
+    def _outcome(self, dataset: str, batch: Batch) -> Outcome:
+        x = batch.render(self.size, self.mean, self.std)  # (B, 3, S, S) | (B, T, 3, S, S)
+        with self._precision(x.device):
+            logits = self.model(x, dataset).float()  # (B, C)
+        losses = F.cross_entropy(
+            logits, batch.labels, reduction="none", label_smoothing=self.label_smoothing
+        )
+        hits = (logits.detach().argmax(1) == batch.labels) * batch.weights
+        return Outcome((losses * batch.weights).sum() / batch.count, hits.sum())
+
+    def _precision(self, device: torch.device) -> AbstractContextManager[None]:
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16)
