@@ -1,0 +1,49 @@
+"""A batch of one dataset, as decoded: uint8 frames and what the device has to do with them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from shards.index import Kind
+from shards.stream.augment import render
+
+_TENSORS = ("frames", "boxes", "extents", "flips", "labels", "weights")
+
+
+@dataclass
+class Batch:
+    """B samples of one dataset on one rank; every rank has the same B."""
+
+    dataset: str
+    kind: Kind
+    frames: Tensor  # uint8 (B, T, H, W, 3), zero-padded to the largest cut; T = 1 for images
+    boxes: Tensor  # float64 (B, 4): top, left, height, width within the frames, in pixels
+    extents: Tensor  # int64 (B, 2): height and width of what is not padding
+    flips: Tensor  # bool (B,)
+    labels: Tensor  # int64 (B,)
+    weights: Tensor  # float32 (B,): 1 for a sample, 0 for a filler
+    count: int  # samples over all ranks and micro-batches: what a sum of losses is divided by
+    keys: tuple[str, ...]  # "" for a filler
+
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> "Batch":
+        """Return the batch with its tensors on `device`."""
+        moved = {k: getattr(self, k).to(device, non_blocking=non_blocking) for k in _TENSORS}
+        return replace(self, **moved)
+
+    def render(self, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+        """Return the model's input, float32: images (B, 3, S, S), videos (B, T, 3, S, S)."""
+        frames = self.frames.squeeze(1) if self.kind == "image" else self.frames
+        return render(frames, self.boxes, self.extents, self.flips, size=size, mean=mean, std=std)
+
+    def split(self, parts: int) -> "list[Batch]":
+        """Cut into at most `parts` micro-batches of nearly equal size; `count` stays global."""
+        parts = min(parts, len(self.keys))
+        edges = [k * len(self.keys) // parts for k in range(parts + 1)]
+        return [self._rows(slice(a, b)) for a, b in pairwise(edges)]
+
+    def _rows(self, rows: slice) -> "Batch":
+        tensors = {k: getattr(self, k)[rows] for k in _TENSORS}
+        return replace(self, keys=self.keys[rows], **tensors)

@@ -1,0 +1,233 @@
+"""Reading shards by index: a sample's frames are `pread` from their places, without a tar walk."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shards.errors import InputError
+from shards.index import CODECS, DatasetInfo, Kind, ShardInfo, open_index, read_dataset_info
+from shards.stream.decode import Pixels, decode_frame
+
+OPEN_SHARDS = 64  # descriptors kept per split
+_BRIDGE = 1536  # bytes read in vain to save a call: a tar header and two paddings lie within
+
+_HINT = "`ivvit data verify` lists the damage"
+
+Numbers = Sequence[int] | NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One encoded sample: an image is one frame, a video all of its frames in order."""
+
+    key: str
+    label: int
+    class_name: str
+    fps: float  # stored frames per second; 0 for an image
+    codec: str  # one of shards.index.CODECS
+    frames: list[bytes]
+    width: int  # pixels
+    height: int
+
+
+class Split:
+    """One split of a dataset as a sequence of samples; safe to use from many threads.
+
+    Only the records of the samples that are touched become resident. A shard whose size is no
+    longer the recorded one, or that ends before a frame does, raises InputError.
+    """
+
+    def __init__(self, folder: Path, info: DatasetInfo, name: str) -> None:
+        split = info.splits[name]
+        index = open_index(folder / split.index)
+        if len(index.samples) != split.samples:
+            raise InputError(
+                f"{folder / split.index}: lists {len(index.samples)} samples, "
+                f"but the dataset's manifest says {split.samples}"
+            )
+        self.dataset = info.name
+        self.name = name
+        self.kind: Kind = info.kind
+        self.classes = info.classes
+        self.flip_unsafe = frozenset(info.flip_unsafe)
+        self.samples: NDArray[np.void] = index.samples.view(np.ndarray)
+        self._frames: NDArray[np.void] = index.frames.view(np.ndarray)
+        self._shards = split.shards
+        self._files = _Files(folder, split.shards)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def key(self, i: int) -> str:
+        """Return sample `i`'s key."""
+        return bytes(self.samples[i]["key"]).decode("ascii", "replace")
+
+    def label(self, i: int) -> int:
+        """Return sample `i`'s label, a position in `classes`."""
+        return int(self.samples[i]["label"])
+
+    def place(self, i: int) -> str:
+        """Name sample `i` for a message: its dataset, shard and key."""
+        shard = int(self.samples[i]["shard"])
+        file = self._shards[shard].file if shard < len(self._shards) else f"shard {shard}"
+        return f"{self.dataset}: {file}: sample {self.key(i)}"
+
+    def read(self, i: int, frames: Numbers | None = None) -> list[bytes]:
+        """Read the encoded frames `frames` (all of them by default) of sample `i`.
+
+        Raises:
+            InputError: the shard is missing, was changed or was cut; names shard and key.
+        """
+        with self.naming(i):
+            return self._read(i, frames)
+
+    def pixels(self, i: int, frames: Numbers | None = None) -> Iterator[Pixels]:
+        """Yield sample `i`'s decoded frames `frames` (all by default), each (H, W, 3).
+
+        Raises:
+            InputError: as in `read`, or a frame is damaged or not of the recorded size.
+        """
+        record = self.samples[i]
+        codec, size = CODECS[record["codec"]], (int(record["height"]), int(record["width"]))
+        with self.naming(i):
+            for data in self._read(i, frames):
+                pixels = decode_frame(data, codec)
+                if pixels.shape[:2] != size:
+                    raise InputError(f"a frame is {pixels.shape[:2]} high and wide, not {size}")
+                yield pixels
+
+    @contextmanager
+    def naming(self, i: int) -> Iterator[None]:
+        """Turn whatever goes wrong within into an InputError that names sample `i`."""
+        try:
+            yield
+        except Exception as error:
+            hint = error.hint if isinstance(error, InputError) else None
+            raise InputError(f"{self.place(i)}: {error}", hint=hint) from error
+
+    def _read(self, i: int, frames: Numbers | None) -> list[bytes]:
+        record = self.samples[i]
+        first, count = int(record["first_frame"]), int(record["frames"])
+        rows = self._frames[first : first + count]
+        if frames is not None:
+            rows = rows[np.asarray(frames, dtype=np.int64)]
+        return self._files.read(int(record["shard"]), rows)
+
+    def __getitem__(self, i: int) -> Sample:
+        if not -len(self) <= i < len(self):
+            raise IndexError(i)
+        record = self.samples[i]
+        label = int(record["label"])
+        return Sample(
+            key=self.key(i),
+            label=label,
+            class_name=self.classes[label],
+            fps=float(record["fps"]),
+            codec=CODECS[record["codec"]],
+            frames=self.read(i),
+            width=int(record["width"]),
+            height=int(record["height"]),
+        )
+
+
+class ShardedDataset:
+    """A folder of shards: `dataset[split]` is a `Split`."""
+
+    def __init__(self, folder: Path, info: DatasetInfo) -> None:
+        self.folder = folder
+        self.info = info
+        self.name = info.name
+        self.kind: Kind = info.kind
+        self.classes = info.classes
+        self._splits: dict[str, Split] = {}
+
+    def __getitem__(self, split: str) -> Split:
+        if split not in self.info.splits:
+            raise InputError(
+                f"{self.folder}: has no split {split!r}",
+                hint=f"splits: {', '.join(sorted(self.info.splits))}",
+            )
+        if split not in self._splits:
+            self._splits[split] = Split(self.folder, self.info, split)
+        return self._splits[split]
+
+
+def open_dataset(folder: str | Path) -> ShardedDataset:
+    """Open a folder of shards that `ivvit shard` finished.
+
+    Raises:
+        InputError: the folder, its manifest or (on access) a split is missing or unreadable.
+    """
+    folder = Path(folder)
+    return ShardedDataset(folder, read_dataset_info(folder))
+
+
+class _Descriptor:
+    """An open file that closes when its last user lets go, be that the cache or a reader."""
+
+    def __init__(self, path: Path) -> None:
+        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        if hasattr(self, "number"):
+            os.close(self.number)
+
+
+class _Files:
+    """A thread-safe cache of the most recently used shards' descriptors."""
+
+    def __init__(self, folder: Path, shards: Sequence[ShardInfo]) -> None:
+        self._folder = folder
+        self._shards = shards
+        self._cache: OrderedDict[int, _Descriptor] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, shard: int, rows: NDArray[np.void]) -> list[bytes]:
+        """Return the bytes of each FRAME of `rows` in a shard; neighbours share one call."""
+        descriptor = self._descriptor(shard)
+        offsets, sizes = rows["offset"].tolist(), rows["size"].tolist()
+        frames: list[bytes] = []
+        first = 0
+        for last in range(len(offsets)):
+            end = offsets[last] + sizes[last]
+            follows = last + 1 < len(offsets) and 0 <= offsets[last + 1] - end <= _BRIDGE
+            if not follows:
+                start = offsets[first]
+                block = _pread(descriptor.number, start, end - start)
+                for k in range(first, last + 1):
+                    frames.append(block[offsets[k] - start : offsets[k] - start + sizes[k]])
+                first = last + 1
+        return frames
+
+    def _descriptor(self, shard: int) -> _Descriptor:
+        with self._lock:
+            if shard in self._cache:
+                self._cache.move_to_end(shard)
+            else:
+                self._cache[shard] = self._open(self._shards[shard])
+                if len(self._cache) > OPEN_SHARDS:
+                    self._cache.popitem(last=False)
+            return self._cache[shard]
+
+    def _open(self, info: ShardInfo) -> _Descriptor:
+        descriptor = _Descriptor(self._folder / info.file)
+        size = os.fstat(descriptor.number).st_size
+        if size != info.bytes:
+            raise InputError(
+                f"the shard is {size} bytes long, but {info.bytes} are recorded", hint=_HINT
+            )
+        return descriptor
+
+
+def _pread(descriptor: int, offset: int, size: int) -> bytes:
+    block = os.pread(descriptor, size, offset)
+    if len(block) != size:
+        raise InputError(f"the shard ends before byte {offset + size}", hint=_HINT)
+    return block
