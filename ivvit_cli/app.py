@@ -19,15 +19,11 @@ from ivvit_cli.errors import IvvitError
 
 DATA, TRAIN, LOOK, TOOLS = "Data", "Train", "Look", "Tools"
 
-EPILOG = """\
+EPILOG = """\b
 [bold]Exit codes[/]  0 good, 1 a check or a run failed, 2 usage or recipe,
-
             3 bad input, 4 environment, 130 interrupted, 143 terminated
-
 [bold]Streams[/]     stdout: the result (--json: one document), stderr: the rest
-
 [bold]Variables[/]   IVVIT_DATA replaces data/, IVVIT_FFMPEG names an ffmpeg,
-
             IVVIT_DEBUG=1 shows tracebacks, NO_COLOR takes the colours away
 """
 

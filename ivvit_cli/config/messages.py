@@ -1,0 +1,149 @@
+"""What pydantic found wrong with a recipe, in plain words, with the place in the file."""
+
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from ivvit_cli.config.overrides import suggest
+from ivvit_cli.config.schema import Recipe
+from ivvit_cli.config.tree import Tree
+from ivvit_cli.config.yamlio import Path, dotted
+
+_WORDS = {  # pydantic's error type -> what the value must be; {…} comes from the error's context
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "string_pattern_mismatch": "of the form {pattern}",
+    "greater_than": "greater than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a section of its own (key: value)",
+    "model_type": "a section of its own (key: value)",
+    "model_attributes_type": "a section of its own (key: value)",
+    "literal_error": "one of {expected}",
+    "too_long": "a list of {max_length}",
+}
+
+
+def explain(error: ValidationError, tree: Tree) -> str:
+    """Return one line `place: key: what is wrong` for each faulty key."""
+    faults: dict[Path, list[ErrorDetails]] = {}
+    for detail in error.errors(include_url=False):
+        faults.setdefault(_real_path(detail, tree.value), []).append(detail)
+    return "\n".join(
+        f"{tree.place(path)}: {dotted(path) or 'recipe'}: {_describe(path, details, tree.value)}"
+        for path, details in faults.items()
+    )
+
+
+def _real_path(detail: ErrorDetails, value: Any) -> Path:
+    """Drop the names of union members, which pydantic mixes into the path."""
+    path: list[str | int] = []
+    last = len(detail["loc"]) - 1
+    for position, part in enumerate(detail["loc"]):
+        if (isinstance(value, Mapping) and part in value) or (
+            isinstance(value, list) and isinstance(part, int) and part < len(value)
+        ):
+            value = value[part]  # type: ignore[index]
+            path.append(part)
+        elif position == last and detail["type"] == "missing":
+            path.append(part)
+    return tuple(path)
+
+
+def _describe(path: Path, details: Sequence[ErrorDetails], recipe: Any) -> str:
+    first = details[0]
+    match first["type"]:
+        case "extra_forbidden":
+            return f"unknown key{suggest(str(path[-1]), _allowed_keys(path[:-1], recipe), 'keys')}"
+        case "missing":
+            return "the list is too short" if isinstance(path[-1], int) else "is missing"
+        case "union_tag_not_found":
+            return "needs `kind`"
+        case "union_tag_invalid":
+            return _not_one_of(first["ctx"]["tag"], first["ctx"]["expected_tags"], "kind: ")
+        case "literal_error":
+            return _not_one_of(str(first["input"]), first["ctx"]["expected"])
+        case "value_error":
+            return str(first["ctx"]["error"])
+        case "too_short":
+            return "must not be empty"
+    field = _field(path, recipe)
+    if field is not None and field.description:
+        wanted = field.description
+    else:
+        wanted = ", or ".join(dict.fromkeys(_must_be(detail) for detail in details))
+    return f"must be {wanted}, not {_show(first['input'])}"
+
+
+def _must_be(detail: ErrorDetails) -> str:
+    words = _WORDS.get(detail["type"])
+    return words.format(**detail.get("ctx", {})) if words else detail["msg"]
+
+
+def _not_one_of(given: str, expected: str, prefix: str = "") -> str:
+    allowed = expected.replace("'", "").replace(" or ", ", ").split(", ")
+    return f"{prefix}{given!r} is not one of the values{suggest(given, allowed, 'values')}"
+
+
+def _show(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "a section"
+    return repr(value) if len(repr(value)) <= 40 else repr(value)[:37] + "…"
+
+
+def _allowed_keys(path: Path, recipe: Any) -> list[str]:
+    return [key for section in _sections(path, recipe) for key in section.model_fields]
+
+
+def _field(path: Path, recipe: Any) -> FieldInfo | None:
+    for section in _sections(path[:-1], recipe) if path else ():
+        if path[-1] in section.model_fields:
+            return section.model_fields[str(path[-1])]
+    return None
+
+
+def _sections(path: Path, recipe: Any) -> list[type[BaseModel]]:
+    """Return the schema's classes for the section at a path; several only where `kind` is unknown."""
+    annotations: list[Any] = [Recipe]
+    value = recipe
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+        annotations = [inner for outer in annotations for inner in _step(outer, str(part))]
+    found = [section for annotation in annotations for section in _models(annotation)]
+    kind = value.get("kind") if isinstance(value, Mapping) else None
+    return [section for section in found if _kind(section) == kind] or found
+
+
+def _step(annotation: Any, part: str) -> Iterator[Any]:
+    if typing.get_origin(annotation) is dict:
+        yield typing.get_args(annotation)[1]
+        return
+    for section in _models(annotation):
+        if part in section.model_fields:
+            yield section.model_fields[part].annotation
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _models(argument)
+
+
+def _kind(section: type[BaseModel]) -> Any:
+    field = section.model_fields.get("kind")
+    return typing.get_args(field.annotation)[0] if field else None
