@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import tarfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,20 @@ def numbered(height, width, number):
     return np.full((height, width, 3), number, np.uint8)
 
 
-def write_shards(folder, samples, *, name="toy", kind="image", classes=("a", "b"), codec="jpg",
-                 fps=25.0, layout="mjpg", per_shard=3, split="train", flip_unsafe=()):  # fmt: skip
+def write_shards(
+    folder,
+    samples,
+    *,
+    name="toy",
+    kind="image",
+    classes=("a", "b"),
+    codec="jpg",
+    fps=25.0,
+    layout="mjpg",
+    per_shard=3,
+    split="train",
+    flip_unsafe=(),
+):
     """Write `samples`, a list of (key, label, frames as pixels), as a finished folder of shards."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,8 +72,8 @@ def write_shards(folder, samples, *, name="toy", kind="image", classes=("a", "b"
         found = _frame_places(path, kind, layout)
         for key, label, frames in chunk:
             height, width, _ = frames[0].shape
-            rows.append((key.encode(), len(places), len(frames), label, len(shards),
-                         CODECS.index(codec), width, height, fps if kind == "video" else 0.0))  # fmt: skip
+            place = (len(places), len(frames), label, len(shards), CODECS.index(codec))
+            rows.append((key.encode(), *place, width, height, fps if kind == "video" else 0.0))
             places += found[key]
         data = path.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
@@ -68,23 +81,28 @@ def write_shards(folder, samples, *, name="toy", kind="image", classes=("a", "b"
     index = folder / f"{name}-{split}.index"
     write_index(index, {}, np.array(rows, SAMPLE), np.array(places, FRAME))
     info = SplitInfo(
-        samples=len(rows), frames=len(places), bytes=sum(s.bytes for s in shards),
-        index=index.name, index_sha256=hashlib.sha256(index.read_bytes()).hexdigest(),
-        shards=tuple(shards), listed=len(rows), written=len(rows), missing=0, skipped=0,
-    )  # fmt: skip
-    write_dataset_info(
-        folder,
-        DatasetInfo(
-            name=name,
-            kind=kind,
-            classes=classes,
-            class_source="test",
-            splits={split: info},
-            options={"layout": layout},
-            tools={},
-            flip_unsafe=flip_unsafe,
-        ),  # fmt: skip
+        samples=len(rows),
+        frames=len(places),
+        bytes=sum(shard.bytes for shard in shards),
+        index=index.name,
+        index_sha256=hashlib.sha256(index.read_bytes()).hexdigest(),
+        shards=tuple(shards),
+        listed=len(rows),
+        written=len(rows),
+        missing=0,
+        skipped=0,
     )
+    dataset = DatasetInfo(
+        name=name,
+        kind=kind,
+        classes=classes,
+        class_source="test",
+        splits={split: info},
+        options={"layout": layout},
+        tools={},
+        flip_unsafe=flip_unsafe,
+    )
+    write_dataset_info(folder, dataset)
     return folder
 
 
@@ -103,7 +121,7 @@ def _members(key, label, frames, kind, classes, codec, fps, layout):
         members[codec] = encoded[0]
     elif layout == "mjpg":
         members["mjpg"] = b"".join(encoded)
-        offsets = np.cumsum([0] + [len(data) for data in encoded]).tolist()
+        offsets = np.cumsum([0, *(len(data) for data in encoded)]).tolist()
         about |= {"frames": len(frames), "fps": fps, "offsets": offsets}
     else:
         members |= {f"{number:06d}.jpg": data for number, data in enumerate(encoded)}
@@ -123,9 +141,7 @@ def _frame_places(path, kind, layout):
             key, _, extension = member.name.partition(".")
             if extension == "mjpg":
                 edges = about[key]["offsets"]
-                places[key] = [
-                    (member.offset_data + a, b - a) for a, b in zip(edges, edges[1:], strict=False)
-                ]
+                places[key] = [(member.offset_data + a, b - a) for a, b in pairwise(edges)]
             elif extension not in ("json", "cls"):
                 places.setdefault(key, []).append((member.offset_data, member.size))
     return places

@@ -1,0 +1,211 @@
+"""Test-time views: K clips x C crops of a sample, every distinct frame of it decoded once."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shards.errors import UsageError
+from shards.index import Kind
+from shards.stream.ahead import Ahead, available_cores
+from shards.stream.augment import render
+from shards.stream.clips import Frames, Sampling, place_clips
+from shards.stream.crops import view_crops
+from shards.stream.decode import Pixels
+from shards.stream.reader import Split
+
+
+@dataclass(frozen=True)
+class Views:
+    """How many clips of a video and how many crops of a frame are looked at."""
+
+    clips: int
+    crops: int
+
+    def __str__(self) -> str:
+        return f"{self.clips}x{self.crops}"
+
+
+def parse_views(text: str) -> Views:
+    """Read CLIPSxCROPS, as in `10x3`.
+
+    Raises:
+        UsageError: the text is not two positive whole numbers around an x.
+    """
+    match = re.fullmatch(r"([1-9][0-9]{0,3})x([1-9][0-9]{0,3})", text)
+    if match is None:
+        raise UsageError(f"views {text!r}: not CLIPSxCROPS", hint="for example 1x1, 1x3 or 10x3")
+    return Views(int(match[1]), int(match[2]))
+
+
+@dataclass
+class ViewedSample:
+    """A sample's distinct frames and how its views are made of them."""
+
+    index: int
+    key: str
+    label: int
+    kind: Kind
+    frames: Tensor  # uint8 (U, H, W, 3): each needed frame once, cut to what the crops need
+    clips: Frames  # (K, T) rows of `frames`
+    boxes: Tensor  # float64 (C, 4): top, left, height, width within `frames`, in pixels
+
+    def render(
+        self,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
+        """Return the views, float32, on `device`: clip by clip, and within a clip crop by crop.
+
+        Returns:
+            (V, 3, S, S) for an image, (V, T, 3, S, S) for a video, with V = K * C.
+        """
+        frames = self.frames.to(device, non_blocking=True)
+        boxes = self.boxes.to(device)
+        extent = torch.tensor([frames.shape[1:3]], device=device)
+        straight = torch.zeros(1, dtype=torch.bool, device=device)
+        crops = [
+            render(frames[None], box[None], extent, straight, size=size, mean=mean, std=std)
+            for box in boxes
+        ]
+        pixels = torch.cat(crops)  # (C, U, 3, S, S)
+        if self.kind == "image":
+            return pixels[:, 0]
+        clips = torch.from_numpy(self.clips).to(device)
+        return pixels[:, clips].transpose(0, 1).flatten(0, 1)  # (C, K, T, ...) -> (V, T, 3, S, S)
+
+
+def view_sample(
+    *,
+    index: int,
+    key: str,
+    label: int,
+    kind: Kind,
+    frames: int,
+    fps: float,
+    width: int,
+    height: int,
+    read: Callable[[Sequence[int]], list[Pixels]],
+    views: Views,
+    size: int,
+    sample: Sampling = "window",
+    length: int = 1,
+    seconds: float | None = None,
+    stride: int | None = None,
+) -> ViewedSample:
+    """Decode what the views of a sample need.
+
+    An image has no clips, and its crops count once each: a square one has a single view.
+
+    Args:
+        index, key, label: handed through.
+        kind: `image` or `video`.
+        frames, fps, width, height: of the stored sample.
+        read: returns the decoded frames (H, W, 3) of the given ascending numbers.
+        views: clips and crops.
+        size: the side of the model's square input, which is the crops' short side, in pixels.
+        sample, length, seconds, stride: the clip (`shards.stream.clips`).
+
+    Raises:
+        InputError: whatever `read` raises, or the frame rate is needed and not known.
+        UsageError: the clip's description is not complete.
+    """
+    crops = view_crops(height, width, size=size, crops=views.crops)
+    if kind == "image":
+        crops, clips = list(dict.fromkeys(crops)), np.zeros((1, 1), np.int64)
+    else:
+        clips = place_clips(
+            frames,
+            fps,
+            clips=views.clips,
+            sample=sample,
+            length=length,
+            seconds=seconds,
+            stride=stride,
+        )
+    numbers, rows = np.unique(clips, return_inverse=True)
+    corners = np.array([crop.cut for crop in crops])  # (C, 4)
+    top, left = corners[:, :2].min(0)
+    bottom, right = (corners[:, :2] + corners[:, 2:]).max(0)
+    boxes = np.array([crop.box for crop in crops])
+    boxes[:, :2] += corners[:, :2] - (top, left)
+    pixels = [frame[top:bottom, left:right] for frame in read(numbers.tolist())]
+    return ViewedSample(
+        index=index,
+        key=key,
+        label=label,
+        kind=kind,
+        frames=torch.from_numpy(np.stack(pixels)),
+        clips=rows.reshape(clips.shape),
+        boxes=torch.from_numpy(boxes),
+    )
+
+
+class ViewLoader(Ahead[int, Future[ViewedSample], ViewedSample]):
+    """Iterate over the viewed samples of a split, in order, decoded ahead by threads.
+
+    Args:
+        split: the shards.
+        views, size, sample, length, seconds, stride: as in `view_sample`.
+        indices: which samples; all by default.
+        threads: decoding threads; by default one per core.
+        prefetch: samples in the making beside the one handed out; by default two per thread.
+
+    Raises:
+        InputError: (by `next`) a sample cannot be read; names dataset, shard and key.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        views: Views,
+        size: int,
+        sample: Sampling = "window",
+        length: int = 1,
+        seconds: float | None = None,
+        stride: int | None = None,
+        indices: Iterable[int] | None = None,
+        threads: int | None = None,
+        prefetch: int | None = None,
+    ) -> None:
+        threads = threads or available_cores()
+        items = range(len(split)) if indices is None else indices
+        super().__init__(items, threads=threads, prefetch=prefetch or 2 * threads)
+        self._split = split
+        self._view = partial(
+            view_sample,
+            kind=split.kind,
+            views=views,
+            size=size,
+            sample=sample,
+            length=length,
+            seconds=seconds,
+            stride=stride,
+        )
+
+    def _start(self, item: int) -> Future[ViewedSample]:
+        return self._pool.submit(self._look, item)
+
+    def _look(self, index: int) -> ViewedSample:
+        record = self._split.samples[index]
+        return self._view(
+            index=index,
+            key=self._split.key(index),
+            label=self._split.label(index),
+            frames=int(record["frames"]),
+            fps=float(record["fps"]),
+            width=int(record["width"]),
+            height=int(record["height"]),
+            read=lambda numbers: list(self._split.pixels(index, numbers)),
+        )
+
+    def _finish(self, pending: Future[ViewedSample]) -> ViewedSample:
+        return pending.result()
