@@ -13,7 +13,11 @@ class Section(BaseModel):
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Period = Annotated[int | str, Field(description="iterations, or epochs as in 3ep")]
+Epochs = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?ep$")]
+Moment = Annotated[
+    Annotated[int, Field(ge=0)] | Epochs, Field(description="iterations, or epochs as in 3ep")
+]
+Period = Annotated[Positive | Epochs, Field(description="iterations, or epochs as in 3ep")]
 Colour = tuple[float, float, float]
 
 
@@ -119,8 +123,8 @@ class Optim(Section):
     momentum: Share = 0.9
     nesterov: bool = False
     lr_schedule: Literal["constant", "cosine", "step"] = "constant"
-    warmup: Period = 0
-    milestones: tuple[Period, ...] = ()
+    warmup: Moment = 0
+    milestones: tuple[Moment, ...] = ()
     gamma: Annotated[float, Field(gt=0)] = 0.1
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -140,7 +144,9 @@ class Train(Section):
 class Eval(Section):
     """Validation during training, and what `ivvit eval` does unless told otherwise."""
 
-    views: Annotated[str, Field(pattern=r"^[1-9][0-9]*x[1-9][0-9]*$")] = "1x1"
+    views: Annotated[
+        str, Field(pattern=r"^[1-9][0-9]*x[1-9][0-9]*$", description="CLIPSxCROPS, as in 10x3")
+    ] = "1x1"
     every: Period | None = None
     average: Literal["logits", "probabilities"] = "logits"
     batch: Positive = 16  # views per forward pass
