@@ -29,7 +29,6 @@ _WORDS = {  # pydantic's error type -> what the value must be; {…} comes from 
     "dict_type": "a section of its own (key: value)",
     "model_type": "a section of its own (key: value)",
     "model_attributes_type": "a section of its own (key: value)",
-    "literal_error": "one of {expected}",
     "too_long": "a list of {max_length}",
 }
 
@@ -57,6 +56,8 @@ def _real_path(detail: ErrorDetails, value: Any) -> Path:
             path.append(part)
         elif position == last and detail["type"] == "missing":
             path.append(part)
+    if detail["type"] == "union_tag_invalid":
+        path.append("kind")
     return tuple(path)
 
 
@@ -70,17 +71,15 @@ def _describe(path: Path, details: Sequence[ErrorDetails], recipe: Any) -> str:
         case "union_tag_not_found":
             return "needs `kind`"
         case "union_tag_invalid":
-            return _not_one_of(first["ctx"]["tag"], first["ctx"]["expected_tags"], "kind: ")
+            return _unknown_value(first["ctx"]["tag"], first["ctx"]["expected_tags"])
         case "literal_error":
-            return _not_one_of(str(first["input"]), first["ctx"]["expected"])
+            return _unknown_value(str(first["input"]), first["ctx"]["expected"])
         case "value_error":
             return str(first["ctx"]["error"])
         case "too_short":
             return "must not be empty"
-    field = _field(path, recipe)
-    if field is not None and field.description:
-        wanted = field.description
-    else:
+    wanted = _description(path, recipe)
+    if wanted is None:
         wanted = ", or ".join(dict.fromkeys(_must_be(detail) for detail in details))
     return f"must be {wanted}, not {_show(first['input'])}"
 
@@ -90,9 +89,9 @@ def _must_be(detail: ErrorDetails) -> str:
     return words.format(**detail.get("ctx", {})) if words else detail["msg"]
 
 
-def _not_one_of(given: str, expected: str, prefix: str = "") -> str:
+def _unknown_value(given: str, expected: str) -> str:
     allowed = expected.replace("'", "").replace(" or ", ", ").split(", ")
-    return f"{prefix}{given!r} is not one of the values{suggest(given, allowed, 'values')}"
+    return f"unknown value {given!r}{suggest(given, allowed, 'values')}"
 
 
 def _show(value: Any) -> str:
@@ -109,15 +108,24 @@ def _allowed_keys(path: Path, recipe: Any) -> list[str]:
     return [key for section in _sections(path, recipe) for key in section.model_fields]
 
 
-def _field(path: Path, recipe: Any) -> FieldInfo | None:
-    for section in _sections(path[:-1], recipe) if path else ():
-        if path[-1] in section.model_fields:
-            return section.model_fields[str(path[-1])]
+def _description(path: Path, recipe: Any) -> str | None:
+    """Return the schema's words for a value that has a syntax of its own."""
+    for section in _sections(path[:-1], recipe):
+        if path and path[-1] in section.model_fields:
+            field = section.model_fields[str(path[-1])]
+            return field.description or _described(field.annotation)
     return None
 
 
+def _described(annotation: Any) -> str | None:
+    if isinstance(annotation, FieldInfo):
+        return annotation.description
+    found = (_described(argument) for argument in typing.get_args(annotation))
+    return next((text for text in found if text), None)
+
+
 def _sections(path: Path, recipe: Any) -> list[type[BaseModel]]:
-    """Return the schema's classes for the section at a path; several only where `kind` is unknown."""
+    """Return the schema's classes for a section; several only where its `kind` is unknown."""
     annotations: list[Any] = [Recipe]
     value = recipe
     for part in path:

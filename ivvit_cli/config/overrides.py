@@ -31,7 +31,7 @@ def _read(override: str, tree: Tree) -> Tree:
     path = _split(key, tree.value, adds=isinstance(value, dict), name=name)
     for part in reversed(path):
         value = {part: value}
-    return Tree(value, {written: name for written in ((), *paths(value))})
+    return Tree(value, dict.fromkeys(((), *paths(value)), name))
 
 
 def _split(key: str, recipe: object, *, adds: bool, name: str) -> tuple[str, ...]:

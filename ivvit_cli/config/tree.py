@@ -6,7 +6,7 @@ from typing import Any
 
 from ivvit_cli.config.yamlio import Path, parse
 
-# A mapping at such a path is one of several types, told apart by `kind`: another kind starts afresh.
+# A section here is one of several types, told apart by `kind`; another kind starts afresh.
 _UNIONS: frozenset[Path] = frozenset({("model", "temporal")})
 _REMOVABLE: Path = ("data",)  # `data.NAME: null` takes an inherited dataset out
 

@@ -1,8 +1,8 @@
 """YAML without its traps, and the line of everything that was read.
 
-PyYAML reads `1e-5` as text, `no` and `on` as booleans, `1:30` as 90 and `0123` as 83, and keeps the
-last of two equal keys in silence. Here numbers are decimal, booleans are `true` and `false`, keys are
-always text, a repeated key is an error, tags are refused, and aliases cannot multiply.
+PyYAML reads `1e-5` as text, `no` and `on` as booleans, `1:30` as 90 and `0123` as 83, and keeps
+the last of two equal keys in silence. Here numbers are decimal, booleans are `true` and `false`,
+keys are always text, a repeated key is an error, tags are refused, and aliases cannot multiply.
 """
 
 import math
@@ -33,7 +33,7 @@ _SCALARS = {  # what a plain scalar is: tag, pattern, first characters
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[str, Any] = {}
+    """Knows no plain scalars but those of `_SCALARS`."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -43,6 +43,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+_Loader.yaml_implicit_resolvers = {}
 for _tag, (_pattern, _first) in _SCALARS.items():
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(_PREFIX + _tag, re.compile(f"(?:{_pattern})$"), _first)
