@@ -70,8 +70,7 @@ class Scores:
 
     @cached_property
     def _undefined(self) -> NDArray[np.bool_]:
-        undefined: NDArray[np.bool_] = np.isnan(self.scores).any(axis=1)
-        return undefined
+        return np.asarray(np.isnan(self.scores).any(axis=1))
 
     @cached_property
     def _ranks(self) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from torch import Tensor, distributed, nn
 
 from ivvit_cli.evaluation.forward import Average, ViewForward, pass_size
 from ivvit_cli.evaluation.metrics import Scores
+from ivvit_cli.evaluation.protocol import clip_arguments
 from shards.errors import InputError
 from shards.stream.reader import Split
 from shards.stream.views import ViewLoader, Views
@@ -39,7 +40,7 @@ def evaluate(
     evaluation mode and left as it was.
 
     Args:
-        clip: keywords of `shards.stream.clips.place_clips`; None for images.
+        clip: a recipe's clip section as plain values; None for images.
         size: the side of a square view, in pixels.
         batch: the most views per forward pass; it changes scores by rounding only.
         on_sample: called once per sample of this rank.
@@ -62,7 +63,7 @@ def evaluate(
         size=size,
         indices=range(rank, count, world),
         threads=threads,
-        **(clip or {}),
+        **clip_arguments(clip),
     )
     # no_grad, not inference_mode: what a model caches on the way must stay usable in training
     with torch.no_grad(), evaluation_mode(model), loader:

@@ -1,0 +1,140 @@
+"""`ivvit eval`: every head of a checkpoint on its shards, with several views per sample."""
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ivvit_cli import console
+from ivvit_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from ivvit_cli.evaluation.checkpoint import Outcome
+    from ivvit_cli.evaluation.targets import Target
+    from ivvit_cli.runs import Meta
+
+
+def evaluate(
+    run: Annotated[
+        str, typer.Argument(help="RUN, RUN@best-DATASET, RUN@step-N, or a checkpoint's folder.")
+    ],
+    views: Annotated[
+        str | None, typer.Option(help="CLIPSxCROPS per video, as in 10x3; an image has crops only.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="Where the shards of a dataset are (repeatable)."),
+    ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this dataset (repeatable).")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Another split than the run's own.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Most views per forward pass.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Evaluate a run on all of its datasets: top-1, top-5 and mean per-class accuracy.
+
+    Views, split and batch are those of the run's own validation unless given. Every score and the
+    counts per class go to RUN/eval/DATASET-SPLIT-VIEWS.
+
+    Examples:
+      ivvit eval runs/demo --views 10x3
+      ivvit eval runs/demo@best-ucf101 --dataset ucf101 --data ucf101=/data/ucf101
+    """
+    from ivvit_cli.evaluation.checkpoint import evaluate_target, save_outcome
+    from ivvit_cli.evaluation.device import choose_device
+    from ivvit_cli.runs import find_checkpoint, load_model, read_meta
+    from shards.stream.views import parse_views
+
+    checkpoint = find_checkpoint(run)
+    meta = read_meta(checkpoint)
+    wanted = parse_views(views or meta.eval.views)
+    targets = _open_targets(meta, dataset or [], data or [], split)
+    place = choose_device(device)
+    model, _ = load_model(checkpoint, place)
+    outcomes = []
+    for target in targets:
+        title = f"{target.dataset} {target.split.name}"
+        with console.progress(title, len(target.split), "samples") as bar:
+            outcome = evaluate_target(
+                model,
+                meta,
+                target,
+                views=wanted,
+                batch=batch,
+                device=place,
+                on_sample=bar.advance,
+            )
+        _warn_of_undefined(outcome)
+        console.say(f"{title}: details in {save_outcome(outcome, checkpoint, meta)}")
+        outcomes.append(outcome)
+    if as_json:
+        console.print_json(_document(outcomes))
+    else:
+        _print_table(f"{checkpoint.parent.parent.name}, {checkpoint.name}", outcomes)
+        console.next_step(f"ivvit predict FILE --ckpt {run}")
+
+
+def _open_targets(
+    meta: "Meta", datasets: Sequence[str], moved: Sequence[str], split: str | None
+) -> "list[Target]":
+    from ivvit_cli.config import resolve_shards
+    from ivvit_cli.evaluation.targets import choose_heads, open_target
+
+    folders = {name: head.shards for name, head in meta.heads.items()}
+    folders |= _parse_moved(moved)
+    choose_heads(list(meta.heads), list(_parse_moved(moved)), "--data")
+    return [
+        open_target(
+            name, meta.heads[name].model_dump(), folder=resolve_shards(folders[name]), split=split
+        )
+        for name in choose_heads(list(meta.heads), datasets, "--dataset")
+    ]
+
+
+def _parse_moved(moved: Sequence[str]) -> dict[str, str]:
+    pairs = [entry.partition("=") for entry in moved]
+    for name, equals, folder in pairs:
+        if not (name and equals and folder):
+            raise UsageError(f"--data {name}{equals}{folder}: is not of the form NAME=DIR")
+    return {name: folder for name, _, folder in pairs}
+
+
+def _warn_of_undefined(outcome: "Outcome") -> None:
+    if count := outcome.scores.undefined:
+        total = len(outcome.scores.labels)
+        console.warn(f"{outcome.target.dataset}: {count} of {total} samples got NaN scores")
+
+
+def _document(outcomes: "Sequence[Outcome]") -> dict[str, Any]:
+    from ivvit_cli.evaluation.results import figures
+
+    datasets: dict[str, dict[str, Any]] = {
+        outcome.target.dataset: {
+            "split": outcome.target.split.name,
+            "views": str(outcome.protocol.views),
+            **figures(outcome.scores),
+        }
+        for outcome in outcomes
+    }
+    mean = {key: fmean(entry[key] for entry in datasets.values()) for key in ("top1", "top5")}
+    return {"datasets": datasets, "mean": mean}
+
+
+def _print_table(title: str, outcomes: "Sequence[Outcome]") -> None:
+    document = _document(outcomes)
+    rows: list[tuple[object, ...]] = [
+        (name, entry["split"], *_percent(entry), entry["samples"], outcome.protocol)
+        for (name, entry), outcome in zip(document["datasets"].items(), outcomes, strict=True)
+    ]
+    if len(rows) > 1:
+        rows.append(("mean", "", *_percent(document["mean"]), "", ""))
+    columns = ["dataset", "split", "top-1", "top-5", "per class", "samples", "protocol"]
+    console.table(title, columns, rows)
+
+
+def _percent(entry: dict[str, float]) -> list[str]:
+    figures = (entry.get(key) for key in ("top1", "top5", "mean_class"))
+    return ["" if value is None else f"{value:6.2f}" for value in figures]

@@ -1,0 +1,129 @@
+"""`ivvit predict`: labels for images and videos, from one head of a checkpoint or all."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ivvit_cli import console
+from ivvit_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from ivvit_cli.prediction.heads import Head
+    from ivvit_cli.prediction.runner import Prediction
+
+
+def predict(
+    files: Annotated[
+        list[Path], typer.Argument(help="Images, videos, or folders with some below them.")
+    ],
+    ckpt: Annotated[
+        str,
+        typer.Option(
+            metavar="RUN", help="RUN, RUN@best-DATASET, RUN@step-N, or a checkpoint's folder."
+        ),
+    ],
+    head: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this head (repeatable).")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Labels per head.")] = 5,
+    views: Annotated[
+        str | None, typer.Option(help="CLIPSxCROPS per video, as in 10x3; an image has crops only.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Most views per forward pass.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Predict the labels of images and videos, with every head or the named ones.
+
+    A file is read as the samples of the head's own dataset were, so it gets the score that `ivvit
+    eval` gives it there. Every head takes either kind: a file of the other kind is read as the
+    first head of that kind reads it.
+
+    Examples:
+      ivvit predict clip.mp4 --ckpt runs/demo
+      ivvit predict photos/ clip.avi --ckpt runs/demo@best-ucf101 --head ucf101 --json
+    """
+    from ivvit_cli.evaluation.device import choose_device
+    from ivvit_cli.evaluation.targets import choose_heads
+    from ivvit_cli.prediction.files import find_media
+    from ivvit_cli.prediction.heads import make_heads
+    from ivvit_cli.prediction.runner import predict as score
+    from ivvit_cli.runs import find_checkpoint, load_model, read_meta
+    from shards.stream.views import parse_views
+
+    checkpoint = find_checkpoint(ckpt)
+    meta = read_meta(checkpoint)
+    wanted = parse_views(views or meta.eval.views)
+    names = choose_heads(list(meta.heads), head or [], "--head")
+    described = {name: entry.model_dump() for name, entry in meta.heads.items()}
+    heads = [entry for entry in make_heads(described) if entry.name in names]
+    place = choose_device(device)
+    media, left_out = find_media(files)
+    if left_out:
+        console.say(f"left out {len(left_out)} files that are neither image nor video")
+    model, _ = load_model(checkpoint, place)
+    with console.progress("predicting", len(media), "files") as bar:
+        predictions = score(
+            model,
+            media,
+            heads,
+            views=wanted,
+            **meta.input.model_dump(),
+            average=meta.eval.average,
+            batch=batch or meta.eval.batch,
+            device=place,
+            on_file=bar.advance,
+        )
+    results = [_document(prediction, heads, top) for prediction in predictions]
+    if as_json:
+        console.print_json(results)
+    elif any(prediction.scores for prediction in predictions):
+        _print_table(results)
+    _fail_on_errors(predictions)
+
+
+def _document(prediction: "Prediction", heads: "Sequence[Head]", top: int) -> dict[str, Any]:
+    document: dict[str, Any] = {"input": str(prediction.path), "kind": prediction.kind}
+    if prediction.error:
+        return {**document, "error": prediction.error}
+    own_first = sorted(heads, key=lambda head: head.kind != prediction.kind)
+    document["heads"] = {
+        head.name: [
+            {"label": label, "score": share}
+            for label, share in head.best(prediction.scores[head.name], top)
+        ]
+        for head in own_first
+    }
+    return document
+
+
+def _print_table(results: Sequence[dict[str, Any]]) -> None:
+    rows = [row for result in results for row in _rows(result)]
+    if console.out.is_terminal:
+        rows = list(_without_repeats(rows))
+    console.table("Predictions", ["file", "head", "label", "score"], rows)
+
+
+def _rows(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for head, labels in result.get("heads", {}).items():
+        for entry in labels:
+            yield result["input"], head, entry["label"], f"{100 * entry['score']:5.1f} %"
+
+
+def _without_repeats(rows: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """Blank the file and the head where the row above has the same."""
+    above: tuple[str, ...] = ("", "")
+    for file, head, *rest in rows:
+        same = (file == above[0], (file, head) == above)
+        yield ("" if same[0] else file, "" if same[1] else head, *rest)
+        above = (file, head)
+
+
+def _fail_on_errors(predictions: "Sequence[Prediction]") -> None:
+    errors = [prediction.error for prediction in predictions if prediction.error]
+    for error in errors[:-1]:
+        console.fail(error)
+    if errors:
+        raise InputError(errors[-1])

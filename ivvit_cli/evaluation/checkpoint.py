@@ -1,0 +1,83 @@
+"""One head of a checkpoint on its shards: the scores, what they hold for, and their files."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ivvit_cli.evaluation.metrics import Scores
+from ivvit_cli.evaluation.protocol import Protocol
+from ivvit_cli.evaluation.results import write_results
+from ivvit_cli.evaluation.runner import evaluate
+from ivvit_cli.evaluation.targets import Target
+from ivvit_cli.runs import CHECKPOINTS, Meta
+from shards.stream.views import Views
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The scores of one dataset's split under one protocol."""
+
+    target: Target
+    protocol: Protocol
+    scores: Scores
+
+    @property
+    def folder_name(self) -> str:
+        """The folder, below `RUN/eval`, for its files."""
+        return f"{self.target.dataset}-{self.target.split.name}-{self.protocol.views}"
+
+
+def evaluate_target(
+    model: nn.Module,
+    meta: Meta,
+    target: Target,
+    *,
+    views: Views,
+    batch: int | None,
+    device: torch.device,
+    on_sample: Callable[[], object] | None = None,
+) -> Outcome:
+    """Evaluate a loaded checkpoint on one dataset; `batch` None takes the run's own.
+
+    Raises:
+        InputError, EnvironmentFault: as `evaluate`.
+    """
+    scores = evaluate(
+        model,
+        target.split,
+        dataset=target.dataset,
+        views=views,
+        clip=target.clip,
+        size=meta.input.size,
+        mean=meta.input.mean,
+        std=meta.input.std,
+        average=meta.eval.average,
+        batch=batch or meta.eval.batch,
+        device=device,
+        on_sample=on_sample,
+    )
+    protocol = Protocol(views, target.clip, meta.input.size, meta.eval.average)
+    return Outcome(target, protocol, scores)
+
+
+def save_outcome(outcome: Outcome, checkpoint: Path, meta: Meta) -> Path:
+    """Write the files of an outcome into the checkpoint's run, and return their folder.
+
+    A checkpoint that lies in no run keeps them itself.
+    """
+    inside = checkpoint.parent.name == CHECKPOINTS
+    run = checkpoint.parent.parent if inside else checkpoint
+    folder = run / "eval" / outcome.folder_name
+    protocol = {
+        "dataset": outcome.target.dataset,
+        "split": outcome.target.split.name,
+        **outcome.protocol.document(),
+        "checkpoint": checkpoint.name,
+        "iteration": meta.iteration,
+    }
+    classes = outcome.target.split.classes
+    write_results(folder, outcome.scores, classes=classes, protocol=protocol)
+    return folder

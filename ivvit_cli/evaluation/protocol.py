@@ -1,0 +1,61 @@
+"""How frames are taken and averaged: as arguments of the views, and in words beside a figure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ivvit_cli.evaluation.forward import Average
+from shards.stream.views import Views
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """All that a figure depends on beside the weights and the samples.
+
+    `str(protocol)` are the words for it, such as `10x3 views, 16 frames over the whole video,
+    224 px`. `clip` is a recipe's clip section, None for images; `size` counts pixels.
+    """
+
+    views: Views
+    clip: Mapping[str, Any] | None
+    size: int
+    average: Average
+
+    def __str__(self) -> str:
+        parts = [self._samples(), f"{self.size} px"]
+        if self.average != "logits":
+            parts.append(f"averaged {self.average}")
+        return ", ".join(parts)
+
+    def document(self) -> dict[str, Any]:
+        """Return the protocol as JSON values."""
+        clip = None if self.clip is None else dict(self.clip)
+        views = str(self.views)
+        return {"views": views, "clip": clip, "size": self.size, "average": self.average}
+
+    def _samples(self) -> str:
+        if self.clip is None:
+            count = self.views.crops
+            return "centre crop" if count == 1 else f"up to {count} distinct crops"
+        return f"{self.views} views, {_describe_clip(self.clip)}"
+
+
+def clip_arguments(clip: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Turn a recipe's clip section into the keywords of `shards.stream.clips.place_clips`."""
+    arguments = dict(clip or {})
+    if "frames" in arguments:
+        arguments["length"] = arguments.pop("frames")
+    return arguments
+
+
+def _describe_clip(clip: Mapping[str, Any]) -> str:
+    frames = clip["frames"]
+    match clip["sample"]:
+        case "window":
+            return f"{frames} frames of a {clip['seconds']:g} s window"
+        case "dense":
+            return f"{frames} frames with a stride of {clip['stride']}"
+        case "segment":
+            return f"{frames} frames, one per segment"
+        case _:
+            return f"{frames} frames over the whole video"

@@ -1,0 +1,79 @@
+"""A file to the views that evaluation would take of it, had it been a sample of shards."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ivvit_cli.prediction.heads import Reading
+from shards.convert.image import read_image
+from shards.convert.video import read_video
+from shards.index import Kind
+from shards.stream.decode import decode_frame
+from shards.stream.views import ViewedSample, Views, view_sample
+
+
+@dataclass(frozen=True)
+class Media:
+    """An image or a video as the conversion to shards would store it."""
+
+    kind: Kind
+    codec: str
+    frames: list[bytes]
+    fps: float  # 0 for an image
+    width: int  # pixels
+    height: int
+
+    def decode(self, numbers: Sequence[int]) -> list[NDArray[np.uint8]]:
+        """Return the pixels, (H, W, 3), of some frames."""
+        return [decode_frame(self.frames[number], self.codec) for number in numbers]
+
+
+def read_media(
+    path: Path, kind: Kind, *, short_side: int | None, fps: float | None, quality: int
+) -> Media:
+    """Convert a file as `ivvit shard` converts an item; `fps` and `quality` are for videos.
+
+    Raises:
+        InputError: the file cannot be read or decoded.
+    """
+    if kind == "image":
+        image = read_image(path, short_side=short_side)
+        return Media(kind, image.codec, [image.data], 0.0, image.width, image.height)
+    video = read_video(path, short_side=short_side, fps=fps, quality=quality)
+    rate = float(np.float32(video.fps))  # as the index of shards stores it
+    return Media(kind, "jpg", video.frames, rate, video.width, video.height)
+
+
+def view_file(
+    path: Path, kind: Kind, readings: Iterable[Reading], *, views: Views, size: int
+) -> dict[Reading, ViewedSample]:
+    """Return the views that each reading takes of a file, which equal conversions read once.
+
+    Raises:
+        InputError: the file cannot be read or decoded.
+    """
+    convert = cache(partial(read_media, path, kind))
+    samples = {}
+    for reading in readings:
+        clip = asdict(reading)
+        conversion = {key: clip.pop(key) for key in ("short_side", "fps", "quality")}
+        media = convert(**conversion)
+        samples[reading] = view_sample(
+            index=0,
+            key=path.name,
+            label=-1,  # a file has none
+            kind=kind,
+            frames=len(media.frames),
+            fps=media.fps,
+            width=media.width,
+            height=media.height,
+            read=media.decode,
+            views=views,
+            size=size,
+            **(clip if kind == "video" else {}),
+        )
+    return samples
