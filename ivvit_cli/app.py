@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 
 from ivvit_cli import __version__, console
-from ivvit_cli.commands import recipe
+from ivvit_cli.commands import doctor, eval, predict, recipe
 from ivvit_cli.errors import IvvitError
 
 DATA, TRAIN, LOOK, TOOLS = "Data", "Train", "Look", "Tools"
@@ -37,10 +37,10 @@ app = typer.Typer(**_GROUP, epilog=EPILOG, pretty_exceptions_enable=False)
 
 
 def _help(function: Callable[..., None]) -> str:
-    """Return the docstring as help text; the lines of its paragraph `Examples:` are kept apart."""
+    """Return the docstring as help text; only the paragraph `Examples:` keeps its lines."""
     paragraphs = escape(inspect.getdoc(function) or "").split("\n\n")
     return "\n\n".join(
-        "\b\n" + paragraph if paragraph.startswith("Examples:") else paragraph
+        "\b\n" + paragraph if paragraph.startswith("Examples:") else " ".join(paragraph.split())
         for paragraph in paragraphs
     )
 
@@ -56,7 +56,18 @@ def _add_group(name: str, about: str, panel: str, **functions: Callable[..., Non
     app.add_typer(group, name=name, rich_help_panel=panel)
 
 
-_add_group("recipe", "The recipes: list, show, copy, check.", TRAIN, ls=recipe.ls)
+_add_group(
+    "recipe",
+    "The recipes: list, show, copy, check.",
+    TRAIN,
+    ls=recipe.ls,
+    show=recipe.show,
+    cp=recipe.cp,
+    check=recipe.check,
+)
+_add(app, "eval", eval.evaluate, LOOK)
+_add(app, "predict", predict.predict, LOOK)
+_add(app, "doctor", doctor.doctor, TOOLS)
 
 
 def _print_version(wanted: bool) -> None:

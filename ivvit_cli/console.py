@@ -1,5 +1,6 @@
 """What the user sees: stdout carries the result, stderr everything else."""
 
+import io
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -93,19 +94,19 @@ def print_text(text: str) -> None:
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table to stdout: with rules on a terminal, bare aligned columns on a pipe."""
     rows = [list(row) for row in rows]
-    grid = Table(
-        title=title if out.is_terminal else None,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD if out.is_terminal else None,
-        pad_edge=False,
-    )
+    grid = Table(pad_edge=False, box=box.SIMPLE_HEAD if out.is_terminal else None)
     for number, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
         grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(Text("" if cell is None else clean(cell)) for cell in row))
-    out.print(grid, width=None if out.is_terminal else PIPE_WIDTH)
+    if out.is_terminal:
+        out.print(Text(title, "bold"), grid)
+        return
+    pipe = Console(file=io.StringIO(), width=PIPE_WIDTH)
+    with pipe.capture() as capture:
+        pipe.print(grid)
+    print_text("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 class Progress(Protocol):

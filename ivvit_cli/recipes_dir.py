@@ -12,4 +12,4 @@ def recipes_dir() -> Path:
 
 def shipped_recipes() -> dict[str, Path]:
     """Return the recipes that come with ivvit, by name."""
-    return {path.stem: path for path in sorted(recipes_dir().glob("*.yaml"))}
+    return dict(sorted((path.stem, path) for path in recipes_dir().glob("*.yaml")))

@@ -1,8 +1,163 @@
-"""`ivvit recipe`: the recipes that come with ivvit, and the check of your own."""
+"""`ivvit recipe`: the recipes that come with ivvit, and the check of any recipe."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from ivvit_cli import console
+from ivvit_cli.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from ivvit_cli.config import Recipe
+
+Name = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A shipped recipe or a file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings to change.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
-def ls() -> None:
-    """List the recipes that come with ivvit."""
-    console.table("Recipes", ["name"], [])
+def ls(as_json: Json = False) -> None:
+    """List the recipes that come with ivvit.
+
+    Examples:
+      ivvit recipe ls
+      ivvit recipe ls --json
+    """
+    from ivvit_cli.recipes_dir import shipped_recipes
+
+    entries = [_entry(name) for name in shipped_recipes()]
+    if as_json:
+        console.print_json(entries)
+        return
+    rows = [
+        (entry["name"], ", ".join(entry["datasets"]), entry["temporal"], entry["description"])
+        for entry in entries
+    ]
+    console.table("Recipes", ["name", "datasets", "temporal", "description"], rows)
+    console.next_step("ivvit recipe show NAME, or ivvit train --recipe NAME")
+
+
+def _entry(name: str) -> dict[str, Any]:
+    from ivvit_cli.config import load_recipe
+
+    recipe = load_recipe(name)
+    return {
+        "name": name,
+        "datasets": list(recipe.data),
+        "temporal": recipe.model.temporal.kind,
+        "description": recipe.description,
+    }
+
+
+def show(
+    name: Name,
+    overrides: Overrides = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Print the file as it is.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show a recipe with everything that it inherits and every default.
+
+    Examples:
+      ivvit recipe show iv-vit
+      ivvit recipe show iv-vit-images --raw
+      ivvit recipe show iv-vit optim.lr=3e-5 data.ucf101=null
+    """
+    from ivvit_cli.config import dump_recipe, load_recipe
+    from ivvit_cli.config.files import find_recipe
+
+    if raw and (overrides or as_json):
+        raise UsageError("--raw prints the file as it is: leave out --json and the overrides")
+    if raw:
+        console.print_text(find_recipe(name).read_text(encoding="utf-8"))
+        return
+    recipe = load_recipe(name, overrides or [])
+    if as_json:
+        console.print_json(recipe.model_dump(mode="json"))
+    else:
+        console.print_text(dump_recipe(recipe))
+
+
+def cp(
+    name: Name,
+    dest: Annotated[
+        Path | None, typer.Argument(help="A file or folder; by default the working directory.")
+    ] = None,
+) -> None:
+    """Copy a recipe, to make it your own.
+
+    Examples:
+      ivvit recipe cp iv-vit
+      ivvit recipe cp iv-vit my-recipe.yaml
+    """
+    from ivvit_cli.config.files import find_recipe
+
+    source = find_recipe(name)
+    target = dest or Path()
+    if target.is_dir():
+        target = target / source.name
+    if target.exists():
+        raise UsageError(f"{target}: exists already", hint="give another name")
+    if not target.parent.is_dir():
+        raise InputError(f"{target.parent}: no such folder")
+    target.write_bytes(source.read_bytes())
+    console.print_text(console.clean(target))
+    console.next_step(f"ivvit recipe check {target}")
+
+
+def check(name: Name, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Check a recipe: its keys and values, its backbone, and the shards that exist.
+
+    The model is built without memory for its weights, so any size is checked in seconds. Shards
+    that do not exist yet are named, and are no error.
+
+    Examples:
+      ivvit recipe check my-recipe.yaml
+      ivvit recipe check iv-vit model.backbone=vit_small_patch16_224
+    """
+    from ivvit_cli.config import load_recipe
+
+    recipe = load_recipe(name, overrides or [])
+    datasets = {dataset: _check_dataset(recipe, dataset) for dataset in recipe.data}
+    document = {"recipe": name, "model": _check_model(recipe, datasets), "datasets": datasets}
+    if as_json:
+        console.print_json(document)
+        return
+    rows = [("keys and values", "good", ""), ("backbone", "good", _describe_model(document))]
+    rows += [(dataset, found["state"], found["detail"]) for dataset, found in datasets.items()]
+    console.table(f"Recipe {name}", ["what", "state", "detail"], rows)
+    console.next_step(f"ivvit train --recipe {name}")
+
+
+def _check_dataset(recipe: "Recipe", dataset: str) -> dict[str, Any]:
+    from ivvit_cli.config import resolve_shards
+    from shards import open_dataset
+
+    section = recipe.data[dataset]
+    folder = resolve_shards(section.shards)
+    if not folder.is_dir():
+        return {"state": "no shards yet", "detail": str(folder), "classes": None}
+    opened = open_dataset(folder)
+    split = opened[section.split]
+    if opened.kind == "video" and section.clip is None:
+        raise UsageError(f"data.{dataset}: {folder} holds videos, so the recipe needs `clip`")
+    detail = f"{len(split)} {opened.kind}s in {section.split!r}, {len(opened.classes)} classes"
+    return {"state": "good", "detail": detail, "classes": len(opened.classes)}
+
+
+def _check_model(recipe: "Recipe", datasets: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    from ivvit_cli.models import build_model
+
+    heads = {name: found["classes"] or 1 for name, found in datasets.items()}
+    with torch.device("meta"):
+        model = build_model(recipe.model.model_dump(), heads)
+    parameters = sum(parameter.numel() for parameter in model.encoder.parameters())
+    return {"parameters": parameters, "size": recipe.input.size or model.input.size}
+
+
+def _describe_model(document: dict[str, Any]) -> str:
+    model = document["model"]
+    return f"{model['parameters'] / 1e6:.1f} M parameters, {model['size']} px"
