@@ -45,7 +45,7 @@ def create_vit(name: str, args: Mapping[str, Any]) -> VisionTransformer:
     Raises:
         UsageError: timm has no such ViT, or it does not take these arguments.
     """
-    _check_name(name)
+    check_vit_name(name)
     if reserved := sorted(_RESERVED & set(args)):
         raise UsageError(f"backbone_args: {reserved[0]} cannot be set there")
     try:
@@ -55,6 +55,17 @@ def create_vit(name: str, args: Mapping[str, Any]) -> VisionTransformer:
     if vit.global_pool == "":
         raise UsageError(f"backbone {name}: global_pool must leave one feature per frame, not ''")
     return vit
+
+
+def check_vit_name(name: str) -> None:
+    """Raise UsageError, with the nearest names, unless timm has a ViT of this name."""
+    known = [model for module in _MODULES for model in timm.list_models(module=module)]
+    architecture = name.partition(".")[0]
+    if architecture in known:
+        return
+    kind = "is no Vision Transformer" if timm.is_model(architecture) else "is unknown to timm"
+    close = difflib.get_close_matches(architecture, known, n=3) or ["vit_base_patch16_224"]
+    raise UsageError(f"backbone {name}: {kind}", hint=f"did you mean {' or '.join(close)}?")
 
 
 def input_spec(vit: VisionTransformer) -> InputSpec:
@@ -68,16 +79,6 @@ def input_spec(vit: VisionTransformer) -> InputSpec:
         raise UsageError(f"backbone_args: img_size must be square, not {height} x {width}")
     cfg = vit.pretrained_cfg
     return InputSpec(height, tuple(cfg["mean"]), tuple(cfg["std"]))
-
-
-def _check_name(name: str) -> None:
-    known = [model for module in _MODULES for model in timm.list_models(module=module)]
-    architecture = name.partition(".")[0]
-    if architecture in known:
-        return
-    kind = "is no Vision Transformer" if timm.is_model(architecture) else "is unknown to timm"
-    close = difflib.get_close_matches(architecture, known, n=3) or ["vit_base_patch16_224"]
-    raise UsageError(f"backbone {name}: {kind}", hint=f"did you mean {' or '.join(close)}?")
 
 
 def _line(error: Exception) -> str:

@@ -1,0 +1,74 @@
+"""Files of tensors, read so that a hostile one cannot run code."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ivvit_cli.errors import InputError
+
+_TORCH = (".pth", ".pt", ".pyth", ".bin", ".ckpt", ".tar")
+_NESTED = ("state_dict", "model_state", "model_state_dict", "model")  # where trainers keep weights
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the named tensors of a safetensors file, or of one that torch saved.
+
+    Pickles go through torch's `weights_only` reader, which builds tensors and plain values only.
+
+    Raises:
+        InputError: another format, a damaged file, or one that holds more than that.
+    """
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix in _TORCH:
+        return _read_torch(path)
+    raise InputError(
+        f"{path}: weights are read from .safetensors and from {', '.join(_TORCH)} files"
+    )
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: cannot be read as safetensors: {error}") from None
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # crafted bytes can raise anything in an unpickler
+        raise InputError(
+            f"{path}: refused: it is damaged, or holds more than tensors and could run code",
+            hint="where you trust it, convert it to safetensors",
+        ) from error
+    tensors = _tensors(document)
+    if not tensors:
+        raise InputError(f"{path}: holds no named tensors")
+    return tensors
+
+
+def _tensors(document: object) -> dict[str, Tensor]:
+    weights = _inner(_inner(document))
+    items = weights.items() if isinstance(weights, Mapping) else ()
+    return {key: value for key, value in items if isinstance(key, str) and _is_plain(value)}
+
+
+def _inner(document: object) -> object:
+    """Return what a trainer's checkpoint holds as weights, or the document itself."""
+    if isinstance(document, Mapping):
+        for key in _NESTED:
+            if isinstance(document.get(key), Mapping):
+                return document[key]
+    return document
+
+
+def _is_plain(value: object) -> bool:
+    """Tell whether a value is a dense tensor that owns as many bytes as it shows."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
+        return False
+    return value.device.type == "cpu" and value.untyped_storage().nbytes() >= value.nbytes

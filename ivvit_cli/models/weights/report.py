@@ -1,0 +1,60 @@
+"""What loading weights did, tensor by tensor."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_SHOWN = 6  # names per line; a report is read, not searched
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """The outcome of `load_weights`; `str()` of it is for a person.
+
+    Attributes:
+        source: as it was given.
+        format: whose names the source uses (`importers.IMPORTERS`).
+        loaded: the encoder's tensors that were taken as they were.
+        resized: those that were resampled to the model's input.
+        missing: those that the source lacks or has in another shape; they keep their values.
+        unused: the source's other tensors, in this package's names.
+        shapes: "theirs -> ours", of those that the source has in another shape.
+        head: the dataset whose head took the source's classifier.
+    """
+
+    source: str
+    format: str
+    loaded: tuple[str, ...]
+    resized: tuple[str, ...]
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+    shapes: Mapping[str, str]
+    head: str | None = None
+
+    @property
+    def share(self) -> float:
+        """The share of the encoder's tensors that came from the source, from 0 to 1."""
+        return self._taken / (self._taken + len(self.missing))
+
+    @property
+    def _taken(self) -> int:
+        return len(self.loaded) + len(self.resized)
+
+    def lines(self) -> list[str]:
+        """Return the report as lines: a summary, then what was not taken as it was."""
+        total = self._taken + len(self.missing)
+        lines = [f"{self.source} ({self.format}): {self._taken} of {total} encoder tensors loaded"]
+        if self.head is not None:
+            lines.append(f"  classifier: into head {self.head}")
+        for title in ("resized", "missing", "unused"):
+            names: tuple[str, ...] = getattr(self, title)
+            if names:
+                lines.append(f"  {title} ({len(names)}): {self._shorten(names)}")
+        return lines
+
+    def _shorten(self, names: tuple[str, ...]) -> str:
+        shown = [f"{name} ({self.shapes[name]})" if name in self.shapes else name for name in names]
+        rest = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+        return ", ".join([*shown[:_SHOWN], *rest])
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
