@@ -46,16 +46,15 @@ def fit_encoder(state: Mapping[str, Tensor], encoder: Encoder, source: str) -> F
     names = encoder.state_dict(prefix="encoder.")
     for name, own in names.items():
         given = state.get(name)
-        value = given
         if given is not None and given.shape != own.shape:
-            value = _resize(name, given, own, encoder.vit)
             fit.shapes[name] = f"{_shape(given)} -> {_shape(own)}"
-        if value is None:
+            given = _resize(name, given, own, encoder.vit)
+            if given is not None:
+                fit.resized.append(name)
+        if given is None:
             fit.missing.append(name)
-            continue
-        fit.tensors[name] = value
-        if value is not given:
-            fit.resized.append(name)
+        else:
+            fit.tensors[name] = given
     if len(fit.tensors) < MIN_SHARE * len(names):
         raise _poor(fit, state, source)
     return fit
@@ -98,16 +97,18 @@ def _listing(prefixes: set[str]) -> str:
 
 def _resize(name: str, given: Tensor, own: Tensor, vit: VisionTransformer) -> Tensor | None:
     """Resample a position or patch embedding; None where that cannot give `own`'s shape."""
+    if given.ndim != own.ndim or given.numel() == 0:
+        return None
     resized = None
     if name == "encoder.vit.patch_embed.proj.weight" and given.shape[:2] == own.shape[:2]:
         resized = resample_patch_embed(given, list(own.shape[2:]))
-    if name == "encoder.vit.pos_embed" and given.ndim == 3:
+    if name == "encoder.vit.pos_embed" and given.shape[::2] == own.shape[::2]:
         prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
         side = math.isqrt(max(given.shape[1] - prefix, 0))
         if side > 0 and side**2 + prefix == given.shape[1]:
             grid = list(vit.patch_embed.grid_size)
             resized = resample_abs_pos_embed(given, grid, [side, side], num_prefix_tokens=prefix)
-    return resized if resized is not None and resized.shape == own.shape else None
+    return resized
 
 
 def _poor(fit: Fit, state: Mapping[str, Tensor], source: str) -> InputError:

@@ -81,7 +81,7 @@ def _find(path: Path) -> Path:
 def _where_to_get(path: Path) -> str:
     if "tokshift" in path.name:
         return (
-            "github.com/VideoNetworks/TokShift-Transformer links its Kinetics-400 weights (TokShift, "
-            "Base-16, 224 & 8); without them, weights=timm:vit_base_patch16_224.orig_in21k"
+            "github.com/VideoNetworks/TokShift-Transformer links it (TokShift, Base-16, 224 & 8); "
+            "a start without it: weights=timm:vit_base_patch16_224.orig_in21k"
         )
     return "`weights` may also be timm:NAME, hf:REPO, a run, or left out"
