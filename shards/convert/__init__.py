@@ -1,1 +1,1 @@
-"""The writing wing: dataset layouts to WebDataset shards."""
+"""The writing wing: source datasets in, tar shards with an index out."""

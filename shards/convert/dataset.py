@@ -1,0 +1,169 @@
+"""A whole dataset: list, plan, convert what is missing, then finish the folder."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+
+from shards.convert.ffmpeg import find_ffmpeg
+from shards.convert.finish import finish
+from shards.convert.folder import claim_folder
+from shards.convert.items import Item, Listing
+from shards.convert.options import SHARD_SIZE, Options, make_options
+from shards.convert.plan import ShardPlan, estimate, plan_shards
+from shards.convert.pool import ordered
+from shards.convert.report import Report
+from shards.convert.samples import Sample, Skipped, convert_item
+from shards.convert.sources import FOLDED, list_source
+from shards.convert.video import QUALITY
+from shards.convert.writer import finished_record, write_shard
+from shards.errors import InputError, UsageError
+from shards.index import DATASET_FILE
+
+ON_BAD = ("skip", "fail")
+Progress = Callable[[int, int], None]  # called with (items done, items to do)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A planned conversion; nothing is written before `run`."""
+
+    listing: Listing
+    options: Options
+    plans: tuple[ShardPlan, ...]
+    tools: dict[str, str]
+
+    def forecast(self) -> Report:
+        """Return the report of a run in which nothing is skipped; sizes are estimates."""
+        splits: dict[str, dict[str, int]] = {}
+        for plan in self.plans:
+            row = splits.setdefault(plan.split, {"samples": 0, "shards": 0, "bytes": 0})
+            row["samples"] += len(plan.items)
+            row["shards"] += 1
+            row["bytes"] += sum(estimate(item, self.listing.kind) for item in plan.items)
+        return Report.of(self.listing, splits, skipped=0, reused=0)
+
+    def run(
+        self,
+        out: Path,
+        *,
+        workers: int | None = None,
+        on_bad: str = "skip",
+        on_progress: Progress | None = None,
+    ) -> Report:
+        """Convert what `out` lacks and finish the folder.
+
+        Raises:
+            InputError: `out` holds something foreign, an item is bad and `on_bad` is "fail", or
+                no item at all could be converted.
+        """
+        if on_bad not in ON_BAD:
+            raise UsageError(f"on-bad {on_bad}: use {' or '.join(ON_BAD)}")
+        claim_folder(out, self.listing.name)
+        todo = [plan for plan in self.plans if finished_record(out, plan) is None]
+        if todo:
+            (out / DATASET_FILE).unlink(missing_ok=True)
+        results = self._results(todo, workers or len(os.sched_getaffinity(0)), on_bad, on_progress)
+        for plan in todo:
+            write_shard(out, plan, islice(results, len(plan.items)))
+        splits, skipped = finish(out, self.listing, self.plans, self.options, self.tools)
+        return Report.of(self.listing, splits, skipped, reused=len(self.plans) - len(todo))
+
+    def _results(
+        self, todo: list[ShardPlan], workers: int, on_bad: str, on_progress: Progress | None
+    ) -> Iterator[Sample | Skipped]:
+        items = [item for plan in todo for item in plan.items]
+        for done, result in enumerate(ordered(self._convert, items, workers), start=1):
+            if isinstance(result, Skipped) and on_bad == "fail":
+                raise InputError(
+                    f"{result.source}: {result.reason}",
+                    hint="repair or remove it, or use --on-bad skip",
+                )
+            if on_progress:
+                on_progress(done, len(items))
+            yield result
+
+    def _convert(self, item: Item) -> Sample | Skipped:
+        return convert_item(
+            item,
+            kind=self.listing.kind,
+            class_name=self.listing.classes[item.label],
+            options=self.options,
+        )
+
+
+def prepare(
+    source: str,
+    root: Path,
+    *,
+    fold: int = 1,
+    short_side: int | None = None,
+    fps: float | None = None,
+    quality: int = QUALITY,
+    layout: str = "mjpg",
+    shard_size: int = SHARD_SIZE,
+) -> Conversion:
+    """List a dataset and plan its shards.
+
+    Args:
+        source: the dataset's layout, a name in `shards.convert.sources.SOURCES`.
+        root: the dataset's folder.
+        fold: which of the official lists (UCF101: 1, 2 or 3).
+        short_side: pixels that the shorter side is reduced to; None: 320 for videos, as it is for
+            images; 0: as it is.
+        fps: frames per second that videos are converted to; None: as they are.
+        quality: ffmpeg's `-q:v` of video frames, 2 (best) to 31.
+        layout: "mjpg", a video's frames as one member, or "frames", one member each.
+        shard_size: bytes that a shard should have, about.
+
+    Raises:
+        InputError: the folder is missing or laid out otherwise.
+        UsageError: an option is out of its range.
+        EnvironmentFault: the dataset holds videos and there is no ffmpeg.
+    """
+    listing = list_source(source, root, fold=fold)
+    options = make_options(
+        listing.kind,
+        short_side=short_side,
+        fps=fps,
+        quality=quality,
+        layout=layout,
+        fold=fold if source in FOLDED else None,
+        shard_size=shard_size,
+    )
+    tools = {"ivvit": version("ivvit")}
+    if listing.kind == "video":
+        tools["ffmpeg"] = find_ffmpeg().version
+    plans = plan_shards(listing, options, tools.get("ffmpeg", ""))
+    return Conversion(listing, options, plans, tools)
+
+
+def convert(
+    source: str,
+    root: Path,
+    out: Path,
+    *,
+    fold: int = 1,
+    short_side: int | None = None,
+    fps: float | None = None,
+    quality: int = QUALITY,
+    layout: str = "mjpg",
+    shard_size: int = SHARD_SIZE,
+    workers: int | None = None,
+    on_bad: str = "skip",
+    on_progress: Progress | None = None,
+) -> Report:
+    """Convert the dataset in `root` to shards in `out`: `prepare`, then `Conversion.run`."""
+    conversion = prepare(
+        source,
+        root,
+        fold=fold,
+        short_side=short_side,
+        fps=fps,
+        quality=quality,
+        layout=layout,
+        shard_size=shard_size,
+    )
+    return conversion.run(out, workers=workers, on_bad=on_bad, on_progress=on_progress)

@@ -1,0 +1,153 @@
+"""The end of a conversion: merged indexes, the list of what was left out, the manifest."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shards.convert.folder import index_name, remove_stale
+from shards.convert.items import Listing
+from shards.convert.options import Options
+from shards.convert.plan import ShardPlan
+from shards.convert.report import Row
+from shards.convert.writer import finished_record
+from shards.errors import InputError
+from shards.index import (
+    DATASET_FILE,
+    FRAME,
+    SAMPLE,
+    SKIPPED_FILE,
+    DatasetInfo,
+    Index,
+    ShardInfo,
+    SplitInfo,
+    write_atomically,
+    write_dataset_info,
+    write_index,
+)
+
+
+def finish(
+    out: Path,
+    listing: Listing,
+    plans: Sequence[ShardPlan],
+    options: Options,
+    tools: dict[str, str],
+) -> tuple[dict[str, Row], int]:
+    """Finish a folder whose shards are all complete; return the splits and the skipped items.
+
+    A split none of whose items could be converted is left out. The manifest is written last, and
+    only then is removed what an older plan left behind.
+
+    Raises:
+        InputError: no sample was written at all.
+    """
+    records = [(plan, _record(out, plan)) for plan in plans]
+    skipped = [row for _, record in records for row in record.header["skipped"]]
+    _write_skipped(out, listing, skipped)
+    splits = {
+        split: info
+        for split, group in groupby(records, key=lambda pair: pair[0].split)
+        if (info := _merge(out, listing, split, [record for _, record in group])).samples
+    }
+    if not splits:
+        raise _nothing_written(out, listing, skipped)
+    write_dataset_info(out, _manifest(listing, splits, options, tools))
+    remove_stale(out, listing.name, _names(plans, splits))
+    rows = {name: _row(info) for name, info in splits.items()}
+    return rows, len(skipped)
+
+
+def _record(out: Path, plan: ShardPlan) -> Index:
+    record = finished_record(out, plan)
+    if record is None:
+        raise InputError(f"{out / plan.record}: was changed while the conversion ran")
+    return record
+
+
+def _write_skipped(out: Path, listing: Listing, skipped: list[dict[str, str]]) -> None:
+    rows = skipped + [
+        {"source": item.source, "split": item.split, "reason": "missing: listed, but not there"}
+        for item in listing.missing
+    ]
+    text = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
+    write_atomically(out / SKIPPED_FILE, text.encode())
+
+
+def _merge(out: Path, listing: Listing, split: str, records: list[Index]) -> SplitInfo:
+    samples, frames = [np.empty(0, SAMPLE)], [np.empty(0, FRAME)]
+    shards: list[ShardInfo] = []
+    first_frame = 0
+    for record in records:
+        if record.header["shard"] is None:
+            continue
+        rows = np.array(record.samples)
+        rows["shard"] = len(shards)
+        rows["first_frame"] += first_frame
+        first_frame += len(record.frames)
+        samples.append(rows)
+        frames.append(record.frames)
+        shards.append(ShardInfo(**record.header["shard"]))
+    header = {"dataset": listing.name, "split": split}
+    path = out / index_name(listing.name, split)
+    write_index(path, header, np.concatenate(samples), np.concatenate(frames))
+    return _split_info(listing, split, path, tuple(shards), first_frame)
+
+
+def _split_info(
+    listing: Listing, split: str, path: Path, shards: tuple[ShardInfo, ...], frames: int
+) -> SplitInfo:
+    tried = sum(item.split == split for item in listing.items)
+    missing = sum(item.split == split for item in listing.missing)
+    written = sum(shard.samples for shard in shards)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return SplitInfo(
+        samples=written,
+        frames=frames,
+        bytes=sum(shard.bytes for shard in shards),
+        index=path.name,
+        index_sha256=digest,
+        shards=shards,
+        listed=tried + missing,
+        written=written,
+        missing=missing,
+        skipped=tried - written,
+    )
+
+
+def _manifest(
+    listing: Listing, splits: dict[str, SplitInfo], options: Options, tools: dict[str, str]
+) -> DatasetInfo:
+    return DatasetInfo(
+        name=listing.name,
+        kind=listing.kind,
+        classes=listing.classes,
+        class_source=listing.class_source,
+        splits=splits,
+        options=options.document(),
+        tools=tools,
+        flip_unsafe=listing.flip_unsafe,
+    )
+
+
+def _nothing_written(out: Path, listing: Listing, skipped: list[dict[str, str]]) -> InputError:
+    if skipped:
+        why = f"{len(skipped)} skipped, the first ({skipped[0]['source']}) {skipped[0]['reason']}"
+    else:
+        why = f"all {len(listing.missing)} listed items are missing"
+    return InputError(f"{out}: nothing was written: {why}", hint=f"see {out / SKIPPED_FILE}")
+
+
+def _names(plans: Sequence[ShardPlan], splits: dict[str, SplitInfo]) -> set[str]:
+    tars = {shard.file for info in splits.values() for shard in info.shards}
+    indexes = {info.index for info in splits.values()}
+    return {DATASET_FILE, SKIPPED_FILE} | tars | indexes | {plan.record for plan in plans}
+
+
+def _row(info: SplitInfo) -> dict[str, Any]:
+    return {"samples": info.samples, "shards": len(info.shards), "bytes": info.bytes}

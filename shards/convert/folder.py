@@ -1,0 +1,46 @@
+"""The folder of shards as a whole: what may be in it, and what an older conversion left."""
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from shards.errors import InputError
+from shards.index import DATASET_FILE, SKIPPED_FILE
+
+CONTACT_SHEET = "contact-sheet.png"
+
+
+def claim_folder(folder: Path, name: str) -> None:
+    """Make the folder, or check that only an earlier conversion of this dataset wrote into it.
+
+    Raises:
+        InputError: the folder holds something else, or cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made: {error.strerror}") from None
+    foreign = sorted(path.name for path in folder.iterdir() if not _is_ours(path.name, name))
+    if foreign:
+        raise InputError(
+            f"{folder}: holds {foreign[0]}, which is not part of the shards of {name}",
+            hint="choose a new or an empty folder with -o",
+        )
+
+
+def remove_stale(folder: Path, name: str, keep: Collection[str]) -> None:
+    """Remove the shards, records and temporary files of older plans: all ours but `keep`."""
+    for path in folder.iterdir():
+        if path.name not in keep and path.name != CONTACT_SHEET and _is_ours(path.name, name):
+            path.unlink()
+
+
+def index_name(name: str, split: str) -> str:
+    """Return the name of a split's merged index."""
+    return f"{name}-{split}.index"
+
+
+def _is_ours(file: str, name: str) -> bool:
+    shard = rf"{re.escape(name)}-(train|val|test)(-\d{{6,}}\.(tar|index)|\.index)"
+    fixed = "|".join(map(re.escape, (DATASET_FILE, SKIPPED_FILE, CONTACT_SHEET)))
+    return bool(re.fullmatch(rf"{shard}|{fixed}|\.({shard}|{fixed})\.\d+\.tmp", file))

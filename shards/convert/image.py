@@ -1,0 +1,164 @@
+"""One image file or array to the bytes that a shard stores."""
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from shards.convert.errors import BadMedia
+
+Codec = Literal["jpg", "png", "ppm"]
+
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+MAX_PIXELS = 40_000_000
+
+_ORIENTATION = 0x0112
+_UPRIGHT = 1
+_JPEG_QUALITY = 95  # of images that --short-side made smaller
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image as it is stored: the bytes of a file, its codec, and its size in pixels."""
+
+    data: bytes
+    codec: Codec
+    width: int
+    height: int
+
+
+def read_image(path: Path, *, short_side: int | None = None) -> EncodedImage:
+    """Read an image file and encode it as `encode_image` does.
+
+    Raises:
+        InputError: the file is missing, no image of an allowed format, damaged, or too large.
+    """
+    if not path.is_file():
+        raise BadMedia(path, "no such file")
+    try:
+        return encode_image(path.read_bytes(), short_side=short_side)
+    except (OSError, ValueError) as error:
+        raise BadMedia(path, str(error)) from None
+
+
+def encode_image(data: bytes, *, short_side: int | None = None) -> EncodedImage:
+    """Return a JPEG, or an 8-bit RGB or grey PNG, untouched, and any other image as RGB PNG.
+
+    Pictures are turned upright by their EXIF orientation. The shorter side is reduced to
+    `short_side` pixels, never enlarged; None leaves the size alone.
+
+    Raises:
+        ValueError: the data is no image of an allowed format, is damaged, or has over 40 Mpx.
+    """
+    with warnings.catch_warnings(), _open(data) as image:
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which is not kept
+        lossy = image.format in ("JPEG", "MPO")
+        if _stored_as_is(data, image) and not _too_large(image.size, short_side):
+            _prove(data, image)
+            return EncodedImage(data, "jpg" if lossy else "png", *image.size)
+        upright = _upright_rgb(image)
+    if not _too_large(upright.size, short_side):
+        return _encode(upright, "png")
+    return _encode(_reduce(upright, short_side), "jpg" if lossy else "png")
+
+
+def encode_pixels(pixels: NDArray[np.uint8], *, short_side: int | None = None) -> EncodedImage:
+    """Return an array (H, W, 3) as binary PPM, which any program reads and none has to decode."""
+    image = Image.fromarray(pixels)
+    if _too_large(image.size, short_side):
+        image = _reduce(image, short_side)
+    return _encode(image, "ppm")
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Exception:  # Pillow's header parsers raise nearly anything on hostile data
+        raise ValueError("is not an image of an allowed format") from None
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"has {image.width} x {image.height} pixels, more than 40 Mpx")
+    return image
+
+
+def _stored_as_is(data: bytes, image: Image.Image) -> bool:
+    if _orientation(image) != _UPRIGHT:
+        return False
+    if image.format in ("JPEG", "MPO"):
+        return image.mode in ("L", "RGB")
+    depth, colour = data[24], data[25]  # PNG: bit depth and colour type of IHDR, the first chunk
+    return (
+        image.format == "PNG"
+        and (depth == 8 and colour in (0, 2))
+        and "transparency" not in image.info
+    )
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, _UPRIGHT))
+    except Exception:  # an EXIF block that cannot be read says nothing
+        return _UPRIGHT
+
+
+def _prove(data: bytes, image: Image.Image) -> None:
+    """Decode everything once, since a shard's reader will, and a header proves little."""
+    if image.format in ("JPEG", "MPO"):
+        simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
+    else:
+        _load(image)
+
+
+def _load(image: Image.Image) -> None:
+    try:
+        image.load()
+    except Exception as error:  # as in _open
+        raise ValueError(f"cannot be decoded: {error}") from None
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    _load(image)
+    if _orientation(image) != _UPRIGHT:
+        image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise ValueError("has floating-point pixels, which have no known range")
+    if image.mode.startswith("I"):  # 16 bits: keep the upper byte
+        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert(
+            "RGB"
+        )
+    if image.mode == "P":
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _too_large(size: tuple[int, int], short_side: int | None) -> bool:
+    return short_side is not None and min(size) > short_side
+
+
+def _reduce(image: Image.Image, short_side: int | None) -> Image.Image:
+    assert short_side is not None
+    scale = short_side / min(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _encode(image: Image.Image, codec: Codec) -> EncodedImage:
+    if codec == "ppm":
+        data = b"P6\n%d %d\n255\n" % image.size + image.tobytes()
+    elif codec == "png":
+        data = _saved(image, format="PNG")
+    else:
+        data = _saved(image, format="JPEG", quality=_JPEG_QUALITY)
+    return EncodedImage(data, codec, *image.size)
+
+
+def _saved(image: Image.Image, **options: object) -> bytes:
+    bare = Image.frombytes("RGB", image.size, image.tobytes())  # without profiles and comments
+    file = io.BytesIO()
+    bare.save(file, **options)  # type: ignore[arg-type]
+    return file.getvalue()

@@ -1,0 +1,64 @@
+"""What a source yields: the items to convert and what is known about the whole dataset."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shards.index import Kind
+
+SPLITS = ("train", "val", "test")  # in this order wherever splits are listed
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image or video to convert.
+
+    Args:
+        key: the sample's name; `shards.convert.keys.assign_keys` makes it valid and unique.
+        split: train, val or test.
+        label: position in the listing's classes.
+        source: where it comes from, relative to the dataset's root, with forward slashes.
+        size: bytes of the source.
+        path: the file, unless `pixels` is given.
+        pixels: (H, W, 3) uint8, for datasets that store arrays.
+    """
+
+    key: str
+    split: str
+    label: int
+    source: str
+    size: int
+    path: Path | None = None
+    pixels: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class Missing:
+    """An item that the dataset lists but that is not on the disk."""
+
+    source: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A dataset's items in their final order (by split, then key) and its class names."""
+
+    name: str
+    kind: Kind
+    classes: tuple[str, ...]
+    class_source: str
+    items: tuple[Item, ...]
+    missing: tuple[Missing, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def flip_unsafe(self) -> tuple[str, ...]:
+        """Return the classes that name a side, and so turn into another class when mirrored."""
+        return tuple(name for name in self.classes if _SIDE.search(name))
+
+
+_SIDE = re.compile(r"(?<![a-z])(left|right)(?![a-z])", re.IGNORECASE)

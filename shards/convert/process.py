@@ -1,0 +1,98 @@
+"""A subprocess with bounds on its time, memory and output."""
+
+import os
+import resource
+import select
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO
+
+_CHUNK = 1 << 20
+_LOG_BYTES = 64 << 20  # what a process may write to its two log files
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a subprocess may use: wall-clock seconds, bytes of memory, bytes on stdout."""
+
+    seconds: float = 300.0
+    memory: int = 4 << 30
+    output: int = 1 << 30
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a subprocess left behind; `side` is what it wrote to the extra descriptor."""
+
+    code: int
+    output: bytes
+    errors: str
+    side: bytes
+
+
+class LimitExceeded(Exception):
+    """A subprocess was ended because it needed more than its limits allow."""
+
+
+def run_bounded(command: Callable[[int], list[str]], limits: Limits) -> Finished:
+    """Run `command(descriptor)`, where the descriptor is a file for the process to write to.
+
+    Only stdout is a pipe, so one thread can read it without a deadlock. The limits are set on the
+    running child: code between fork and exec is not safe in a process with threads.
+
+    Raises:
+        LimitExceeded: the process ran too long or wrote too much; it was killed.
+    """
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as side:
+        process = subprocess.Popen(
+            command(side.fileno()),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            pass_fds=[side.fileno()],
+        )
+        with process:
+            try:
+                output = _collect(process, limits)
+            finally:
+                process.kill()  # no effect on a process that has ended and was waited for
+        return Finished(
+            process.returncode, output, _content(errors).decode(errors="replace"), _content(side)
+        )
+
+
+def _collect(process: subprocess.Popen[bytes], limits: Limits) -> bytes:
+    deadline = time.monotonic() + limits.seconds
+    resource.prlimit(process.pid, resource.RLIMIT_AS, (limits.memory, limits.memory))
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (_LOG_BYTES, _LOG_BYTES))
+    assert process.stdout is not None
+    output = _read(process.stdout.fileno(), deadline, limits)
+    try:
+        process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        raise LimitExceeded(f"needed more than {limits.seconds:g} s") from None
+    return output
+
+
+def _read(descriptor: int, deadline: float, limits: Limits) -> bytes:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    output = bytearray()
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0 or not poll.poll(left * 1000):
+            raise LimitExceeded(f"needed more than {limits.seconds:g} s")
+        chunk = os.read(descriptor, _CHUNK)
+        if not chunk:
+            return bytes(output)
+        output += chunk
+        if len(output) > limits.output:
+            raise LimitExceeded(f"gave more than {limits.output >> 20} MiB of frames")
+
+
+def _content(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()

@@ -1,0 +1,57 @@
+"""What a conversion did, as `ivvit shard` tells it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from shards.convert.items import Listing
+
+Row = dict[str, int]  # of one split: samples, shards, bytes
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of a conversion, or its forecast; `document()` is its JSON document.
+
+    `notes` are sentences about the dataset; `reused` counts the shards of earlier runs.
+    """
+
+    dataset: str
+    kind: str
+    splits: dict[str, Row]
+    classes: tuple[str, ...]
+    listed: int
+    written: int
+    missing: int
+    skipped: int
+    notes: tuple[str, ...]
+    reused: int
+
+    @classmethod
+    def of(cls, listing: Listing, splits: dict[str, Row], skipped: int, reused: int) -> "Report":
+        """Return the report of a listing that became these splits."""
+        missing = len(listing.missing)
+        return cls(
+            dataset=listing.name,
+            kind=listing.kind,
+            splits=splits,
+            classes=listing.classes,
+            listed=len(listing.items) + missing,
+            written=sum(row["samples"] for row in splits.values()),
+            missing=missing,
+            skipped=skipped,
+            notes=listing.notes,
+            reused=reused,
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Return the report as plain values."""
+        return {
+            "dataset": self.dataset,
+            "kind": self.kind,
+            "splits": self.splits,
+            "classes": list(self.classes),
+            "listed": self.listed,
+            "written": self.written,
+            "missing": self.missing,
+            "skipped": self.skipped,
+        }

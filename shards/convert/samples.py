@@ -1,0 +1,121 @@
+"""One item to the members of one sample."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from shards.convert.errors import BadMedia
+from shards.convert.image import EncodedImage, encode_image, encode_pixels
+from shards.convert.items import Item
+from shards.convert.options import Options
+from shards.convert.video import VideoFrames, read_video
+from shards.index import Kind
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A converted item.
+
+    `members` are the tar members by extension. The frames lie one after another in the members
+    named by `media`; `sizes` are the bytes of each frame.
+    """
+
+    key: str
+    label: int
+    members: dict[str, bytes]
+    media: tuple[str, ...]
+    sizes: tuple[int, ...]
+    codec: str
+    width: int
+    height: int
+    fps: float
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An item that could not be converted."""
+
+    source: str
+    split: str
+    reason: str
+
+
+def convert_item(item: Item, *, kind: Kind, class_name: str, options: Options) -> Sample | Skipped:
+    """Convert one item, or say why it cannot be converted."""
+    try:
+        if kind == "video":
+            return _video_sample(item, class_name, options)
+        return _image_sample(item, class_name, options)
+    except BadMedia as error:
+        return Skipped(item.source, item.split, error.reason)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return Skipped(item.source, item.split, reason or "cannot be read")
+
+
+def _image_sample(item: Item, class_name: str, options: Options) -> Sample:
+    image, digest = _encode(item, options)
+    size = {"width": image.width, "height": image.height}
+    members = {image.codec: image.data, **_labels(item, class_name, digest, size)}
+    return Sample(
+        item.key, item.label, members, (image.codec,), (len(image.data),),
+        image.codec, image.width, image.height, 0.0,
+    )  # fmt: skip
+
+
+def _encode(item: Item, options: Options) -> tuple[EncodedImage, str]:
+    if item.pixels is not None:
+        digest = hashlib.sha256(item.pixels.tobytes()).hexdigest()
+        return encode_pixels(item.pixels, short_side=options.short_side), digest
+    assert item.path is not None
+    data = item.path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    return encode_image(data, short_side=options.short_side), digest
+
+
+def _video_sample(item: Item, class_name: str, options: Options) -> Sample:
+    assert item.path is not None
+    video = read_video(
+        item.path, short_side=options.short_side, fps=options.fps, quality=options.quality
+    )
+    with item.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    sizes = tuple(len(frame) for frame in video.frames)
+    facts = _facts(video, sizes)
+    if options.layout == "frames":
+        media = {f"{place:06d}.jpg": frame for place, frame in enumerate(video.frames)}
+        del facts["offsets"]
+    else:
+        media = {"mjpg": b"".join(video.frames)}
+    members = {**media, **_labels(item, class_name, digest, facts)}
+    return Sample(
+        item.key, item.label, members, tuple(media), sizes,
+        "jpg", video.width, video.height, video.fps,
+    )  # fmt: skip
+
+
+def _facts(video: VideoFrames, sizes: tuple[int, ...]) -> dict[str, Any]:
+    offsets = [0]
+    for size in sizes:
+        offsets.append(offsets[-1] + size)
+    return {
+        "frames": len(video.frames),
+        "fps": video.fps,
+        "width": video.width,
+        "height": video.height,
+        "resampled": video.resampled,
+        "offsets": offsets,
+    }
+
+
+def _labels(item: Item, class_name: str, digest: str, facts: dict[str, Any]) -> dict[str, bytes]:
+    document = {
+        "label": item.label,
+        "class": class_name,
+        "source": item.source,
+        "sha256": digest,
+        **facts,
+    }
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return {"json": text.encode(), "cls": str(item.label).encode()}

@@ -1,0 +1,123 @@
+"""Kinetics-400/600/700 (Kay et al. 2017): class folders, or the official csv lists."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from shards.convert.items import SPLITS, Item, Listing, Missing
+from shards.convert.keys import assign_keys
+from shards.convert.sources.folders import list_classes, split_folders
+from shards.convert.sources.scan import files, folders, relative, require_folder, size_of
+from shards.errors import InputError
+
+LAYOUT = (
+    "expected: FOLDER/{train,val,test}/CLASS/ID_START_END.mp4, or the videos and the official "
+    "csv (label, youtube_id, time_start, time_end, split) in FOLDER or FOLDER/annotations"
+)
+
+_COLUMNS = ("label", "youtube_id", "time_start", "time_end", "split")
+_SPLIT_NAMES = {"train": "train", "val": "val", "validate": "val", "test": "test"}
+_DEPTH = 3  # folders between the root and a video: split, class, and one more
+
+
+@dataclass(frozen=True)
+class _Row:
+    label: str
+    split: str
+    stem: str  # ID_000000_000010, the name of the video's file
+
+
+def list_items(source: str, root: Path, *, fold: int = 1) -> Listing:
+    """List the official csv if there is one, else the class folders.
+
+    A csv counts when it lies in the root and has the official columns, or is the train.csv,
+    val.csv, validate.csv or test.csv of the folder annotations. Listed videos that are not on the
+    disk are missing.
+
+    Raises:
+        InputError: the folder is missing, a csv is damaged, or no video is on the disk.
+    """
+    require_folder(root, LAYOUT)
+    tables = _tables(root)
+    if tables:
+        return _from_csv(source, root, tables)
+    splits = split_folders(root)
+    if splits == {"train": root} and root.resolve().name in SPLITS:
+        splits = {root.resolve().name: root}
+    return list_classes(source, "video", root, splits)
+
+
+def _tables(root: Path) -> list[Path]:
+    own = [path for path in files(root) if path.suffix == ".csv" and _is_official(path)]
+    annotations = root / "annotations"
+    named = [annotations / f"{name}.csv" for name in _SPLIT_NAMES]
+    return own or [path for path in named if path.is_file() and _is_official(path)]
+
+
+def _is_official(path: Path) -> bool:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        header = next(csv.reader(file), [])
+    return set(_COLUMNS) <= set(header)
+
+
+def _from_csv(source: str, root: Path, tables: list[Path]) -> Listing:
+    rows = sorted({row for table in tables for row in _rows(table)}, key=lambda row: row.stem)
+    classes = sorted({row.label for row in rows})
+    labels = {name: label for label, name in enumerate(classes)}
+    on_disk = _videos(root)
+    items, missing = [], []
+    for row in rows:
+        path = _choose(on_disk.get(row.stem, []), row)
+        if path is None:
+            missing.append(Missing(f"{row.label}/{row.stem}", row.split))
+        else:
+            found = relative(path, root)
+            label = labels[row.label]
+            items.append(Item(row.stem, row.split, label, found, size_of(path), path=path))
+    if not items:
+        raise InputError(f"{root}: holds none of the {len(missing)} listed videos", hint=LAYOUT)
+    return Listing(
+        name=source,
+        kind="video",
+        classes=tuple(classes),
+        class_source="labels of the csv, sorted",
+        items=assign_keys(items),
+        missing=tuple(missing),
+        notes=(f"listed by {', '.join(relative(table, root) for table in tables)}",),
+    )
+
+
+def _rows(table: Path) -> Iterator[_Row]:
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        for number, row in enumerate(csv.DictReader(file), start=2):
+            try:
+                start, end = int(float(row["time_start"])), int(float(row["time_end"]))
+                split = _SPLIT_NAMES[row["split"].strip()]
+            except (TypeError, ValueError, KeyError, AttributeError):
+                raise InputError(f"{table}:{number}: not a row of the official csv") from None
+            yield _Row(row["label"].strip(), split, f"{row['youtube_id']}_{start:06d}_{end:06d}")
+
+
+def _videos(root: Path) -> dict[str, list[Path]]:
+    """Return the files up to a class folder deep, by name without ending."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    level = [root]
+    for _ in range(_DEPTH):
+        for path in (path for folder in level for path in files(folder)):
+            if path.suffix != ".csv":
+                found[path.stem].append(path)
+        level = [inner for folder in level for inner in folders(folder)]
+    return found
+
+
+def _choose(paths: list[Path], row: _Row) -> Path | None:
+    """Return the file in the row's class and split folder, else any file of that name."""
+    name = row.label.replace(" ", "_")
+
+    def rank(path: Path) -> tuple[bool, bool, Path]:
+        in_class = path.parent.name.replace(" ", "_") == name
+        return not in_class, row.split not in path.parts, path
+
+    return min(paths, key=rank, default=None)

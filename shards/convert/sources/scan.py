@@ -1,0 +1,72 @@
+"""Looking into source folders, in an order that the file system does not decide."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from shards.errors import InputError
+
+
+def require_folder(root: Path, layout: str) -> None:
+    """Check that the dataset's folder is there.
+
+    Raises:
+        InputError: it is not; the hint says what is expected.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder", hint=layout)
+
+
+def folders(path: Path) -> list[Path]:
+    """Return the folders in a folder, sorted by name, without hidden ones."""
+    return [path / entry.name for entry in _entries(path) if entry.is_dir()]
+
+
+def files(path: Path) -> list[Path]:
+    """Return all that is no folder in a folder, sorted by name, without hidden ones."""
+    return [path / entry.name for entry in _entries(path) if not entry.is_dir()]
+
+
+def size_of(path: Path) -> int:
+    """Return a file's bytes; 0 for what cannot be looked at, which conversion will report."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return a list file's lines, stripped, without empty ones.
+
+    Raises:
+        InputError: the file cannot be read as text.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def relative(path: Path, root: Path) -> str:
+    """Return a path relative to the dataset's root, with forward slashes."""
+    return path.relative_to(root).as_posix()
+
+
+def printable(name: str) -> str:
+    """Return a file name as text that can be stored: undecodable bytes become question marks."""
+    return name.encode("utf-8", "replace").decode()
+
+
+def first_folder(candidates: Iterable[Path]) -> Path | None:
+    """Return the first of the paths that is a folder."""
+    return next((path for path in candidates if path.is_dir()), None)
+
+
+def _entries(path: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as scan:
+            found = [entry for entry in scan if not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be listed: {error.strerror}") from None
+    return sorted(found, key=lambda entry: entry.name)
