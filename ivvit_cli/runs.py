@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -51,7 +51,7 @@ class EvalMeta(_Part):
     """How the run validates, and the default of `ivvit eval`; `batch` counts views."""
 
     views: str
-    average: str
+    average: Literal["logits", "probabilities"]
     batch: int
 
 
@@ -62,7 +62,7 @@ class HeadMeta(_Part):
     `short_side`, `fps` and `quality` of the conversion to shards.
     """
 
-    kind: str
+    kind: Literal["image", "video"]
     classes: tuple[str, ...]
     clip: dict[str, Any] | None
     conversion: dict[str, Any]

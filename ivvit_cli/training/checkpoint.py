@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ivvit_cli.errors import EnvironmentFault, InputError
@@ -169,10 +169,3 @@ def _drop_dangling_links(run: Path) -> None:
     for path in run.joinpath(CHECKPOINTS).glob("best-*"):
         if not path.exists():
             path.unlink()
-
-
-def load_weights_and_state(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a checkpoint's tensors to the CPU; pickles other than tensors and values are refused."""
-    weights = load_file(checkpoint / WEIGHTS_FILE, device="cpu")
-    state = torch.load(checkpoint / STATE_FILE, map_location="cpu", weights_only=True)
-    return weights, state

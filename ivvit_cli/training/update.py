@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from ivvit_cli.models import JointModel
 from shards.stream.loader import Batch
 
+Batches = dict[str, Batch]
+
 
 class Outcome(NamedTuple):
     """This process's share of one dataset's part in an update; both add up over processes."""
@@ -65,3 +67,29 @@ class Update(nn.Module):
 
     def _precision(self, device: torch.device) -> AbstractContextManager[None]:
         return torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+
+def micro_batches(batches: Batches, parts: int) -> list[Batches]:
+    """Cut an update into at most `parts` updates whose gradients add up to its own.
+
+    The last one holds every dataset, also one with fewer samples than parts: from it
+    DistributedDataParallel learns which parameters the update leaves without gradient.
+    """
+    cut = {name: batch.split(parts) for name, batch in batches.items()}
+    longest = max(map(len, cut.values()))
+    return [
+        {name: pieces[-k] for name, pieces in cut.items() if k <= len(pieces)}
+        for k in range(longest, 0, -1)
+    ]
+
+
+def suspects(update: Update, batches: Batches) -> list[str]:
+    """Return the keys of the samples whose own loss is not finite; all keys if none is."""
+    found: list[str] = []
+    with torch.no_grad():
+        for name, batch in batches.items():
+            for one in batch.split(len(batch.keys)):
+                if not update({name: one})[name].loss.isfinite():
+                    found += one.keys
+    every = [key for batch in batches.values() for key in batch.keys]
+    return [key for key in found or every if key]

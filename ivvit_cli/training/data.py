@@ -1,0 +1,119 @@
+"""The datasets of a run: opened, checked against what the recipe asks of them, and drawn from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ivvit_cli.errors import InputError, UsageError
+from shards.index import DATASET_FILE
+from shards.stream.loader import TrainStream
+from shards.stream.plan import Plan
+from shards.stream.reader import ShardedDataset, Split, open_dataset
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """A dataset as a recipe describes it.
+
+    Args:
+        shards: the folder as the recipe writes it.
+        folder: the same, resolved.
+        batch: samples per update, over all processes.
+        eval_split: None for `val`, else `test`, else none.
+        clip, augment: the recipe's sections as plain values.
+        min_short_side: of videos, in pixels; None for the size of a crop.
+    """
+
+    shards: str
+    folder: Path
+    batch: int
+    split: str
+    eval_split: str | None
+    clip: Mapping[str, Any] | None
+    augment: Mapping[str, Any]
+    min_short_side: int | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened dataset: its samples to train on, and those to validate on, if there are any."""
+
+    spec: DataSpec
+    dataset: ShardedDataset
+    train: Split
+    validation: Split | None
+
+
+def open_sources(specs: Mapping[str, DataSpec]) -> dict[str, Source]:
+    """Open the shards of every dataset.
+
+    Raises:
+        InputError: shards are missing, damaged, lack a split, or hold no sample to train on.
+        UsageError: a video dataset without `clip`, or an image dataset with one.
+    """
+    return {name: _open_source(name, spec) for name, spec in specs.items()}
+
+
+def _open_source(name: str, spec: DataSpec) -> Source:
+    if not spec.folder.joinpath(DATASET_FILE).is_file():
+        raise InputError(
+            f"data.{name}: there are no finished shards at {spec.folder}",
+            hint=f"make them: ivvit shard {name} SOURCE -o {spec.folder}",
+        )
+    dataset = open_dataset(spec.folder)
+    train = dataset[spec.split]
+    if not len(train):
+        raise InputError(f"data.{name}: the split {spec.split} of {spec.folder} holds no sample")
+    if (dataset.kind == "video") != (spec.clip is not None):
+        fault = "lacks a `clip`" if dataset.kind == "video" else "has a `clip`"
+        raise UsageError(f"data.{name}: {fault}, but {spec.folder} holds {dataset.kind}s")
+    return Source(spec, dataset, train, _validation_split(spec, dataset))
+
+
+def _validation_split(spec: DataSpec, dataset: ShardedDataset) -> Split | None:
+    if spec.eval_split is not None:
+        return dataset[spec.eval_split]
+    held_out = [name for name in ("val", "test") if name in dataset.info.splits]
+    filled = [name for name in held_out if dataset.info.splits[name].samples]
+    return dataset[filled[0]] if filled else None
+
+
+def train_stream(name: str, source: Source, *, size: int, seed: int) -> TrainStream:
+    """Return a dataset's training samples, cropped for a square input of `size` pixels."""
+    spec = source.spec
+    clip, augment = dict(spec.clip or {}), dict(spec.augment)
+    if clip:
+        clip["length"] = clip.pop("frames")
+    augment["short_sides"] = augment.pop("short_side")
+    plan = Plan(name, len(source.train), spec.batch, seed)
+    return TrainStream(source.train, plan, size, **clip, **augment)
+
+
+def head_meta(source: Source) -> dict[str, Any]:
+    """Return what meta.json says about a dataset's head."""
+    options = source.dataset.info.options
+    return {
+        "kind": source.dataset.kind,
+        "classes": list(source.dataset.classes),
+        "clip": None if source.spec.clip is None else dict(source.spec.clip),
+        "conversion": {key: options.get(key) for key in ("short_side", "fps", "quality")},
+        "shards": source.spec.shards,
+        "eval_split": source.validation.name if source.validation else None,
+    }
+
+
+def warn_of_small_frames(name: str, source: Source, size: int) -> str | None:
+    """Return a warning where videos have a shorter side than the crops, or the recipe, need."""
+    video = source.dataset.kind == "video"
+    needed = max(source.spec.min_short_side or 0, size if video else 0)
+    samples = source.train.samples
+    small = int((np.minimum(samples["width"], samples["height"]) < needed).sum())
+    if not small:
+        return None
+    return (
+        f"{name}: the short side of {small} of {len(samples)} samples is below {needed} pixels, "
+        f"so that they are enlarged; if their sources are larger: ivvit shard --short-side {needed}"
+    )

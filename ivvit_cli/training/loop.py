@@ -1,0 +1,285 @@
+"""The training loop: for each dataset in turn, clear the gradients, forward, backward, step."""
+
+import math
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from ivvit_cli.errors import RunInterrupted
+from ivvit_cli.training.checkpoint import link, prune, save_checkpoint
+from ivvit_cli.training.distributed import Ranks, gather_all, sum_over
+from ivvit_cli.training.guard import memory_guarded, not_finite
+from ivvit_cli.training.interrupt import StopSignals
+from ivvit_cli.training.journal import Journal, Stopwatch
+from ivvit_cli.training.optim import LearningRate, set_rate
+from ivvit_cli.training.progress import Progress
+from ivvit_cli.training.resume import snapshot
+from ivvit_cli.training.schedule import all_updates, is_due, updates_of
+from ivvit_cli.training.update import Batches, Update, micro_batches, suspects
+from ivvit_cli.training.validation import Validation, accuracies
+from shards.stream.loader import TrainStream, UpdateLoader
+
+
+@dataclass(frozen=True)
+class Periods:
+    """After how many iterations what happens; None for never before the end."""
+
+    log: int
+    validate: int | None
+    save: int | None
+    keep: int  # checkpoints
+
+
+class Verdict(NamedTuple):
+    """What all processes agree on after the backward pass of an update."""
+
+    losses: list[float]  # per dataset
+    hits: list[float]
+    finite: bool  # the losses and the gradient
+
+
+class ValidationCut(Exception):
+    """A signal came while a single process validated."""
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How batches are read: threads (None: all cores) and updates decoded ahead."""
+
+    threads: int | None
+    prefetch: int
+
+
+@dataclass
+class Trainer:
+    """One run, from `progress` to `total` iterations.
+
+    Args:
+        update: the joint model and its losses.
+        streams: the training samples of each dataset, in the order of the updates.
+        schedule: the kind of joint schedule.
+        progress: where to go on; its tallies and counts change as the run goes.
+        meta: meta.json without iteration, metrics and hashes.
+        data: per dataset, what tells its training samples from others (for `--resume`).
+        seed: of dropout and the like; the samples' randomness is the plan's own.
+        clip_norm: the largest norm of a gradient over all parameters; None for no limit.
+        accumulate: micro-batches per update.
+        journal: None in all processes but the leader.
+    """
+
+    run: Path
+    update: Update
+    optimiser: torch.optim.Optimizer
+    streams: Mapping[str, TrainStream]
+    validation: Validation
+    schedule: str
+    total: int
+    rate: LearningRate
+    periods: Periods
+    loading: Loading
+    progress: Progress
+    meta: Mapping[str, Any]
+    data: Mapping[str, str]
+    seed: int
+    clip_norm: float | None
+    accumulate: int
+    device: torch.device
+    ranks: Ranks
+    journal: Journal | None
+
+    def __post_init__(self) -> None:
+        self._stop = 0  # the signal that all processes agree to stop for
+        self._scores: dict[str, dict[str, Any]] = {}  # of this iteration's validation
+        self._module: nn.Module = self.update
+        if self.ranks.world > 1:  # an update leaves the heads of other datasets without gradient
+            unused = len(self.streams) > 1
+            self._module = DistributedDataParallel(self.update, find_unused_parameters=unused)
+
+    def train(self) -> None:
+        """Run until the end.
+
+        Raises:
+            RunInterrupted: a signal came; the state is saved.
+            IvvitError: losses were not finite (1), another process was lost (1), a sample cannot
+                be read (3), or memory or disk are full (4).
+        """
+        updates = all_updates(
+            self.schedule, list(self.streams), self.progress.iteration, self.total
+        )
+        with StopSignals() as stop, self._loader(updates) as loader:
+            if self._validation_is_due():  # a signal had cut it short
+                self._conclude(stop)
+            while self.progress.iteration < self.total:
+                self._iterate(loader, stop)
+                self._conclude(stop)
+
+    def _loader(self, updates: Iterator[dict[str, int]]) -> UpdateLoader:
+        return UpdateLoader(
+            self.streams,
+            updates,
+            rank=self.ranks.rank,
+            world=self.ranks.world,
+            threads=self.loading.threads,
+            prefetch=self.loading.prefetch,
+            pin=self.device.type == "cuda",
+        )
+
+    def _iterate(self, loader: UpdateLoader, stop: StopSignals) -> None:
+        iteration = self.progress.iteration
+        set_rate(self.optimiser, self.rate.at(iteration))
+        watch, seconds, waited = Stopwatch(), 0.0, 0.0
+        for number in range(len(updates_of(self.schedule, list(self.streams), iteration))):
+            batches = next(loader)
+            wait = watch.lap()
+            torch.manual_seed(self._seed_of(iteration, number))
+            self._step(batches, stop)
+            spent = wait + watch.lap()
+            for name in batches:
+                self.progress.tally(name).time(spent / len(batches), wait / len(batches))
+            seconds, waited = seconds + spent, waited + wait
+        self.progress.iteration += 1
+        if self.journal:
+            self.journal.iterated(self.progress, self._rate, seconds=seconds, waited=waited)
+
+    def _seed_of(self, iteration: int, number: int) -> int:
+        """Return a seed that follows from the place in the run, so that resuming needs no state."""
+        place = f"{self.seed} {iteration} {number} {self.ranks.rank}".encode()
+        return int.from_bytes(blake2b(place, digest_size=8).digest(), "little", signed=True)
+
+    def _step(self, batches: Batches, stop: StopSignals) -> None:
+        """Do one update: clear the gradients, forward, backward, clip, step."""
+        self.optimiser.zero_grad(set_to_none=True)
+        with memory_guarded(batches, self.accumulate):
+            batches = {name: batch.to(self.device) for name, batch in batches.items()}
+            sums = self._forward_backward(batches)
+            norm = get_total_norm([p.grad for p in self._parameters() if p.grad is not None])
+            verdict = self._agree(sums, norm, stop)
+            if not self.progress.guard.admit(verdict.finite):
+                self._skip(batches)
+                return
+            if self.clip_norm is not None:
+                clip_grads_with_norm_(self._parameters(), self.clip_norm, norm)
+            self.optimiser.step()
+        for batch, loss, hits in zip(batches.values(), verdict.losses, verdict.hits, strict=True):
+            self.progress.tally(batch.dataset).add(samples=batch.count, loss=loss, correct=hits)
+
+    def _forward_backward(self, batches: Batches) -> Tensor:
+        """Add up the gradients of all micro-batches; return (datasets, 2): loss, correct."""
+        sums = {name: torch.zeros(2, device=self.device) for name in batches}
+        parts = micro_batches(batches, self.accumulate)
+        for part in parts:
+            with self._communication(part is parts[-1]):
+                outcomes = self._module(part)
+                loss = torch.stack([outcome.loss for outcome in outcomes.values()]).sum()
+                torch.autograd.backward(loss * self.ranks.world)  # the wrapper takes the mean
+            for name, outcome in outcomes.items():
+                sums[name] += torch.stack(outcome).detach()
+        return torch.stack(list(sums.values()))
+
+    def _communication(self, wanted: bool) -> AbstractContextManager[None]:
+        if isinstance(self._module, DistributedDataParallel) and not wanted:
+            return self._module.no_sync()
+        return nullcontext()
+
+    def _agree(self, sums: Tensor, norm: Tensor, stop: StopSignals) -> Verdict:
+        """Sum over the processes what each has seen, signals included, and read it once."""
+        signals = [float(stop.received == number) for number in (signal.SIGTERM, signal.SIGINT)]
+        seen = torch.cat([sums.flatten(), torch.tensor(signals, device=self.device)])
+        *values, terms, interrupts, length = torch.cat(
+            [sum_over(self.ranks, seen), norm.reshape(1).to(seen)]
+        ).tolist()
+        if terms or interrupts:
+            self._stop = signal.SIGTERM if terms else signal.SIGINT
+        losses, hits = values[::2], values[1::2]
+        return Verdict(losses, hits, all(map(math.isfinite, [*losses, length])))
+
+    def _skip(self, batches: Batches) -> None:
+        """Leave the weights as they are; give up when that happens too often in a row."""
+        names, iteration = ", ".join(batches), self.progress.iteration + 1
+        if self.journal:
+            self.journal.warn(f"iteration {iteration}, {names}: loss not finite, update skipped")
+        if self.progress.guard.tripped:
+            found = gather_all(self.ranks, suspects(self.update, batches))
+            raise not_finite(names, iteration, [key for keys in found for key in keys])
+
+    def _conclude(self, stop: StopSignals) -> None:
+        """After an iteration: log, validate, save and stop, as far as each is due."""
+        iteration, ended = self.progress.iteration, self.progress.iteration == self.total
+        if is_due(iteration, self.periods.log) or ended:
+            self._log()
+        better = self._validate(stop) if self._validation_is_due() and not self._stop else []
+        if is_due(iteration, self.periods.save) or ended or better or self._stop:
+            self._save(better)
+        if self._stop:
+            name = signal.Signals(self._stop).name
+            raise RunInterrupted(
+                f"{name}: stopped after iteration {iteration} of {self.total}, which is saved",
+                signal_number=self._stop,
+                hint=f"ivvit train --resume {self.run}",
+            )
+
+    def _log(self) -> None:
+        if self.journal:
+            self.journal.logged(self.progress, self._rate)
+        self.progress.tallies.clear()
+
+    def _validation_is_due(self) -> bool:
+        iteration = self.progress.iteration
+        due = is_due(iteration, self.periods.validate) or iteration == self.total
+        return due and self.progress.validated < iteration and bool(self.validation.splits)
+
+    def _validate(self, stop: StopSignals) -> list[str]:
+        """Validate every dataset, and return those that are better than ever."""
+
+        def on_sample() -> None:
+            if stop.received and self.ranks.world == 1:  # several would wait for one another
+                raise ValidationCut
+
+        try:
+            self._scores = self.validation.run(
+                self.update.model, device=self.device, ranks=self.ranks, on_sample=on_sample
+            )
+        except ValidationCut:
+            self._stop = stop.received
+            return []
+        self.progress.validated = self.progress.iteration
+        if self.journal:
+            self.journal.validated(self.progress.iteration, self._scores)
+        return [
+            name
+            for name, score in self._scores.items()
+            if self.progress.improve(name, score["top1"])
+        ]
+
+    def _save(self, better: list[str]) -> None:
+        if not self.ranks.leads:
+            return
+        progress = self.progress
+        scores = self._scores if progress.validated == progress.iteration else {}
+        folder = save_checkpoint(
+            self.run,
+            progress.iteration,
+            weights=self.update.model.state_dict(),
+            state=snapshot(self.optimiser, progress, self.data, self.ranks),
+            meta={**self.meta, "metrics": {name: accuracies(s) for name, s in scores.items()}},
+        )
+        for name in better:
+            link(self.run, f"best-{name}", folder)
+        prune(self.run, self.periods.keep)
+
+    @property
+    def _rate(self) -> float:
+        """The learning rate of the iteration that ended last."""
+        return self.rate.at(max(self.progress.iteration - 1, 0))
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return list(self.update.parameters())

@@ -1,0 +1,89 @@
+"""From a checkpoint back to the state of a run, so that it goes on as if it had never stopped."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ivvit_cli.models import JointModel
+from ivvit_cli.runs import CHECKPOINTS, STATE_FILE, WEIGHTS_FILE, fit_weights, step_name
+from ivvit_cli.training.checkpoint import link
+from ivvit_cli.training.distributed import Ranks
+from ivvit_cli.training.folder import cut_metrics
+from ivvit_cli.training.progress import Progress
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a checkpoint holds, in memory."""
+
+    checkpoint: Path
+    weights: dict[str, Tensor]
+    optimiser: dict[str, Any]
+    progress: Progress
+    data: dict[str, str]  # a fingerprint of each dataset's training samples
+    threads: int  # of torch, on which the rounding of sums depends
+    world: int
+
+
+def snapshot(
+    optimiser: torch.optim.Optimizer, progress: Progress, data: Mapping[str, str], ranks: Ranks
+) -> dict[str, Any]:
+    """Return what state.pt holds: tensors and plain values. `read_saved` is its inverse."""
+    return {
+        "optimiser": optimiser.state_dict(),
+        "progress": progress.state(),
+        "data": dict(data),
+        "threads": torch.get_num_threads(),
+        "world": ranks.world,
+    }
+
+
+def read_saved(checkpoint: Path) -> Saved:
+    """Read a checkpoint to the CPU; state.pt may hold tensors and plain values, nothing else."""
+    state = torch.load(checkpoint / STATE_FILE, map_location="cpu", weights_only=True)
+    return Saved(
+        checkpoint=checkpoint,
+        weights=load_file(checkpoint / WEIGHTS_FILE, device="cpu"),
+        optimiser=state["optimiser"],
+        progress=Progress.restored(state["progress"]),
+        data=state["data"],
+        threads=state["threads"],
+        world=state["world"],
+    )
+
+
+def restore(saved: Saved, model: JointModel, optimiser: torch.optim.Optimizer) -> None:
+    """Load weights and moments; the optimiser's settings stay those of the recipe.
+
+    Raises:
+        InputError: the weights do not fit the model.
+    """
+    fit_weights(model, saved.weights, saved.checkpoint)
+    settings = [{k: v for k, v in g.items() if k != "params"} for g in optimiser.param_groups]
+    optimiser.load_state_dict(saved.optimiser)
+    for group, own in zip(optimiser.param_groups, settings, strict=True):
+        group.update(own)
+
+
+def rewind_run(run: Path, saved: Saved) -> None:
+    """Let the run folder say what it said when the checkpoint was written."""
+    cut_metrics(run, saved.progress)
+    for name, best in saved.progress.best.items():
+        folder = run / CHECKPOINTS / step_name(best.iteration)
+        if folder.is_dir():  # a kill may have come between the save and its links
+            link(run, f"best-{name}", folder)
+
+
+def keep_arithmetic(saved: Saved, ranks: Ranks, warn: Callable[[str], None]) -> None:
+    """Use as many threads as before, and say when results can only be equal up to rounding."""
+    torch.set_num_threads(saved.threads)
+    if saved.world != ranks.world:
+        warn(
+            f"the run had {saved.world} processes and now has {ranks.world}: the same samples in "
+            "the same order, but sums are rounded differently"
+        )

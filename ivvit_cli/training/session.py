@@ -1,0 +1,143 @@
+"""One invocation of `ivvit train`: the processes, the run folder, the loop between them."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ivvit_cli import console
+from ivvit_cli.errors import InputError, UsageError
+from ivvit_cli.evaluation.device import choose_device
+from ivvit_cli.models import load_weights
+from ivvit_cli.runs import find_checkpoint, read_meta
+from ivvit_cli.training.assemble import Job, Prepared, make_trainer, prepare
+from ivvit_cli.training.checkpoint import newest_intact
+from ivvit_cli.training.data import warn_of_small_frames
+from ivvit_cli.training.display import Screen
+from ivvit_cli.training.distributed import Ranks, from_leader, joined, ranks_of_environment
+from ivvit_cli.training.folder import RECIPE_FILE, create_run, record_start
+from ivvit_cli.training.journal import Journal
+from ivvit_cli.training.resume import Saved, keep_arithmetic, read_saved, rewind_run
+from shards.index import write_atomically
+
+
+@dataclass
+class Session:
+    """What a command line asks for.
+
+    Args:
+        run: the run's folder.
+        recipe: the resolved recipe, as YAML for the run's folder.
+        device: `auto` or a torch device.
+        resume: continue the run instead of starting it.
+        changes: what a resumed run does differently, for the user and for environment.json.
+    """
+
+    job: Job
+    run: Path
+    recipe: str
+    device: str
+    resume: bool = False
+    changes: Sequence[str] = ()
+    ranks: Ranks = field(default_factory=ranks_of_environment)
+
+    def prepare(self) -> Prepared:
+        """Open the shards and build the model, and warn of frames that are too small."""
+        prepared = prepare(self.job)
+        if self.ranks.leads:
+            for name, source in prepared.sources.items():
+                if warning := warn_of_small_frames(name, source, prepared.input.size):
+                    console.warn(warning)
+        return prepared
+
+    def train(self) -> dict[str, Any]:
+        """Run to the end, and return what `--json` prints.
+
+        Raises:
+            RunInterrupted, IvvitError: as `Trainer.train`.
+        """
+        device = self._choose_device()
+        with joined(self.ranks, device):
+            self.run = from_leader(self.ranks, self.run)  # its name may hold the leader's time
+            prepared = self.prepare()
+            saved = self._read_saved(prepared) if self.resume else None
+            lines = [] if saved else _load_weights(prepared)
+            if self.ranks.leads:
+                self._open_folder(saved)
+            screen = Screen(prepared.total) if self.ranks.leads else None
+            with screen or nullcontext():
+                journal = Journal(self.run, screen, list(prepared.sources)) if screen else None
+                for line in (*lines, *self._opening(prepared, saved)):
+                    if journal:
+                        journal.say(line)
+                make_trainer(
+                    prepared,
+                    self.run,
+                    device=device,
+                    ranks=self.ranks,
+                    saved=saved,
+                    journal=journal,
+                ).train()
+        return self._result() if self.ranks.leads else {}
+
+    def _choose_device(self) -> torch.device:
+        device = choose_device(None if self.device == "auto" else self.device)
+        if device.type == "cuda":
+            if self.ranks.world > 1:
+                device = choose_device(f"cuda:{self.ranks.local}")
+            torch.cuda.set_device(device)
+        return device
+
+    def _read_saved(self, prepared: Prepared) -> Saved:
+        newest = newest_intact(self.run, console.warn)[0] if self.ranks.leads else self.run
+        saved = read_saved(from_leader(self.ranks, newest))
+        if saved.progress.iteration > prepared.total:
+            raise UsageError(
+                f"{self.run} has done {saved.progress.iteration} iterations, "
+                f"more than the {prepared.total} of its recipe now"
+            )
+        for name, fingerprint in prepared.fingerprints().items():
+            if saved.data.get(name) != fingerprint:
+                raise InputError(
+                    f"data.{name}: these are not the shards that the run began with",
+                    hint=f"their place can be given: data.{name}.shards=DIR",
+                )
+        keep_arithmetic(saved, self.ranks, console.warn if self.ranks.leads else lambda text: None)
+        return saved
+
+    def _open_folder(self, saved: Saved | None) -> None:
+        if saved is None:
+            create_run(self.run, self.recipe)
+            record_start(self.run, 0)
+            return
+        rewind_run(self.run, saved)
+        write_atomically(self.run / RECIPE_FILE, self.recipe.encode())
+        record_start(self.run, saved.progress.iteration, self.changes)
+
+    def _opening(self, prepared: Prepared, saved: Saved | None) -> list[str]:
+        parameters = sum(p.numel() for p in prepared.model.parameters()) / 1e6
+        lines = [
+            f"{self.run}: {parameters:.1f} M parameters, {len(prepared.sources)} dataset"
+            f"{'s' if len(prepared.sources) > 1 else ''}, {prepared.total} iterations"
+        ]
+        if saved:
+            lines.append(f"going on after iteration {saved.progress.iteration}")
+        return lines + [f"changed: {change}" for change in self.changes]
+
+    def _result(self) -> dict[str, Any]:
+        checkpoint = find_checkpoint(self.run)
+        meta = read_meta(checkpoint)
+        return {
+            "run": str(self.run),
+            "checkpoint": str(checkpoint),
+            "iteration": meta.iteration,
+            "metrics": meta.metrics,
+        }
+
+
+def _load_weights(prepared: Prepared) -> list[str]:
+    source = prepared.job.model["weights"]
+    return load_weights(prepared.model, source).lines() if source else []
