@@ -47,7 +47,10 @@ def frame_size(data: bytes, codec: str) -> tuple[int, int]:
 
 
 def _decode_jpeg(data: bytes) -> Pixels:
-    _check_size(*_jpeg_size(data))
+    height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    _check_size(width, height)
+    if colours in ("CMYK", "YCCK"):
+        raise ValueError(f"its colours are {colours}")
     pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB")  # strict: a cut scan is an error
     return pixels
 

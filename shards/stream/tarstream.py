@@ -80,7 +80,9 @@ def _sample(key: str, members: Mapping[str, bytes]) -> Sample:
     pickled = [name for name in members if name.rpartition(".")[2] in _PICKLED]
     if pickled:
         raise InputError(f"member .{pickled[0]} is a pickle, which can run code: refused")
-    about: dict[str, Any] = json.loads(members.get("json", b"{}"))
+    about = json.loads(members.get("json", b"{}"))
+    if not isinstance(about, dict):
+        raise InputError(".json holds no mapping")
     label = _label(members, about)
     codec, frames, is_video = _frames(members, about)
     width, height = frame_size(frames[0], codec)

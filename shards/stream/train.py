@@ -81,9 +81,9 @@ class TrainStream:
         height, width = int(record["height"]), int(record["width"])
         with self.split.naming(index):
             frames = self._clip(int(record["frames"]), float(record["fps"]), generator)
-        crop = self._crop(height, width, generator)
-        flip = generator.random() < self.flip and self._may_flip(int(record["label"]))
-        return Draw(index, frames, crop, flip)
+            crop = self._crop(height, width, generator)
+            flip = generator.random() < self.flip and self._may_flip(int(record["label"]))
+            return Draw(index, frames, crop, flip)
 
     def _clip(self, frames: int, fps: float, generator: np.random.Generator) -> Frames:
         if self.split.kind == "image":
@@ -134,12 +134,13 @@ def plan_batch(
     draws = [stream.draw(int(chosen[p]), plan.generator(step, p)) for p in positions]
     batch = _empty_batch(name, stream, draws, -(-plan.batch // world), pin)
     slots = batch.frames.numpy()
+    slots[len(draws) :] = 0
+    slots = slots[: len(draws)]
     size = max(_TASK_FRAMES // stream.clip_length, 1)
     tasks: list[Callable[[], None]] = [
         partial(_fill, stream.split, draws[k : k + size], slots[k : k + size])
         for k in range(0, len(draws), size)
     ]
-    slots[len(draws) :] = 0
     return batch, tasks
 
 
