@@ -3,6 +3,7 @@
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,17 +63,21 @@ def test_a_clip_is_read_without_the_rest_of_the_shard(tmp_path, monkeypatch):
     assert sum(sizes) == sum(map(len, frames))
 
 
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_descriptors_are_few_and_threads_agree(tmp_path, monkeypatch):
     monkeypatch.setattr(reader, "OPEN_SHARDS", 2)
     samples = [(f"v{i:02d}", 0, [numbered(8, 8, i)]) for i in range(12)]
     folder = write_shards(tmp_path, samples, per_shard=1, codec="ppm")
     split = open_dataset(folder)["train"]
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     order = np.random.default_rng(0).integers(0, 12, 3000)
     with ThreadPoolExecutor(8) as pool:
         for i, frames in zip(order, pool.map(split.read, order), strict=True):
             assert frames == [encode(numbered(8, 8, i), "ppm")]
-    assert len(os.listdir("/proc/self/fd")) <= before + 2
+    assert open_files() <= before + 2
     assert threading.active_count() == 1
 
 

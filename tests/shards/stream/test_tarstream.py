@@ -13,6 +13,8 @@ from shards import open_dataset
 from shards.errors import InputError
 from shards.stream.tarstream import stream_samples
 
+FRAME = encode(np.zeros((2, 2, 3), np.uint8), "ppm")
+
 
 def write_tar(path, members):
     with tarfile.open(path, "w") as tar:
@@ -61,10 +63,8 @@ def test_a_pipe_is_not_run(tmp_path, monkeypatch):
             list(stream_samples(url))
         with pytest.raises(InputError, match="URLs are not opened"):
             list(stream_samples([url]))
-    tar = write_tar(
-        tmp_path / "a.tar", [("a.ppm", encode(numbered(2, 2, 7), "ppm")), ("a.cls", b"0")]
-    )
-    os.rename(tar, tmp_path / "pipe:touch ran;.tar")
+    tar = write_tar(tmp_path / "a.tar", [("a.ppm", FRAME), ("a.cls", b"0")])
+    tar.rename(tmp_path / "pipe:touch ran;.tar")
     assert [s.key for s in stream_samples(".")] == ["a"]
     assert not (tmp_path / "ran").exists()
 
@@ -81,9 +81,6 @@ def test_a_pickle_is_not_opened(tmp_path, suffix):
     with pytest.raises(InputError, match=rf"a\.tar: sample a: member \.{suffix} is a pickle"):
         list(stream_samples(tar))
     assert not (tmp_path / "ran").exists()
-
-
-FRAME = encode(np.zeros((2, 2, 3), np.uint8), "ppm")
 
 
 @pytest.mark.parametrize(

@@ -102,12 +102,11 @@ def test_what_no_crop_sees_stays_behind(tmp_path):
 def test_any_samples_in_any_order_with_any_threads(tmp_path):
     split = split_of(tmp_path, [(48, 64)] * 9)
     order = [7, 0, 3, 3, 8]
-    seen = [
-        [(s.index, s.frames) for s in ViewLoader(
-            split, views=Views(2, 1), size=SIZE, indices=order, threads=threads, prefetch=ahead, **CLIP
-        )]
-        for threads, ahead in [(1, 0), (4, 9), (2, None)]
-    ]  # fmt: skip
+    seen = []
+    for threads, prefetch in [(1, 0), (4, 9), (2, None)]:
+        ahead = {"threads": threads, "prefetch": prefetch, "indices": order}
+        loader = ViewLoader(split, views=Views(2, 1), size=SIZE, **ahead, **CLIP)
+        seen.append([(sample.index, sample.frames) for sample in loader])
     for run in seen:
         assert [index for index, _ in run] == order
         assert all(torch.equal(a, b) for (_, a), (_, b) in zip(run, seen[0], strict=True))
