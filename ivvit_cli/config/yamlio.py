@@ -42,7 +42,13 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """Quote what no editor shows, which PyYAML would fold or write as it is."""
+        style = None if text.isprintable() else '"'
+        return self.represent_scalar(_PREFIX + "str", text, style=style)
 
+
+_Dumper.add_representer(str, _Dumper.represent_text)
 _Loader.yaml_implicit_resolvers = {}
 for _tag, (_pattern, _first) in _SCALARS.items():
     for _class in (_Loader, _Dumper):

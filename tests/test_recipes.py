@@ -1,0 +1,100 @@
+"""Every recipe that comes with ivvit is valid, builds, and is found wherever ivvit is installed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import clean_environment
+
+from ivvit_cli.config import dump_recipe, load_recipe
+from ivvit_cli.models import build_model
+from ivvit_cli.recipes_dir import recipes_dir, shipped_recipes
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted(shipped_recipes())
+PAPER = ["iv-vit", "iv-vit-in21k", "iv-vit-images", "iv-vit-videos", "iv-vit-scratch"]
+
+
+def test_the_checkout_is_where_its_recipes_are_found() -> None:
+    assert recipes_dir() == ROOT / "recipes"
+    assert set(PAPER) <= set(RECIPES)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_shipped_recipe_is_valid_and_its_model_builds(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.description
+    with torch.device("meta"):
+        model = build_model(recipe.model.model_dump(), dict.fromkeys(recipe.data, 10))
+    assert all(parameter.is_meta for parameter in model.parameters())
+    assert recipe.input.size in (None, model.input.size)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_shipped_recipe_says_what_it_is_for(name: str) -> None:
+    assert shipped_recipes()[name].read_text().startswith("# ")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_shipped_recipe_survives_its_own_dump(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    (tmp_path / "dump.yaml").write_text(dump_recipe(recipe))
+    assert load_recipe(str(tmp_path / "dump.yaml")) == recipe
+
+
+def test_the_paper_s_settings() -> None:
+    recipe = load_recipe("iv-vit")
+    assert list(recipe.data) == ["tiny-imagenet", "cifar100", "ucf101", "mini-kinetics"]
+    assert {data.batch for data in recipe.data.values()} == {6}
+    for name in ("ucf101", "mini-kinetics"):
+        clip, augment = recipe.data[name].clip, recipe.data[name].augment
+        assert clip is not None
+        assert (clip.sample, clip.frames, clip.seconds) == ("window", 16, 2.67)
+        assert (augment.crop, augment.short_side) == ("short_side", (224, 320))
+    for name in ("tiny-imagenet", "cifar100"):
+        augment = recipe.data[name].augment
+        assert (augment.crop, augment.area) == ("random_resized", (0.08, 1.0))
+        assert augment.ratio == (3 / 4, 4 / 3)
+    assert (recipe.schedule.kind, recipe.schedule.iterations) == ("sequential", 20_000)
+    assert (recipe.optim.name, recipe.optim.lr, recipe.optim.weight_decay) == ("adamw", 1e-5, 5e-5)
+    assert recipe.optim.lr_schedule == "constant"
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_relatives_differ_only_in_what_they_say(name: str) -> None:
+    recipe, base = load_recipe(name), load_recipe("iv-vit")
+    own = {"description", "model", "data"}
+    assert recipe.model_dump(exclude=own) == base.model_dump(exclude=own)
+    assert all(base.data[dataset] == data for dataset, data in recipe.data.items())
+
+
+def test_the_wheel_carries_the_recipes(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--quiet"]
+    subprocess.run([*install, "--target", str(site), str(wheel)], check=True, capture_output=True)
+    assert not (site / "recipes").exists()
+    done = subprocess.run(
+        [sys.executable, "-m", "ivvit_cli", "recipe", "ls", "--json"],
+        cwd=tmp_path,
+        env=clean_environment() | {"PYTHONPATH": os.fspath(site)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert all(f'"name": "{name}"' in done.stdout for name in RECIPES)
+    code = "import ivvit_cli.recipes_dir as r; print(r.recipes_dir())"
+    where = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=clean_environment() | {"PYTHONPATH": os.fspath(site)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert where.stdout.strip() == os.fspath(site / "ivvit_cli" / "_recipes")
