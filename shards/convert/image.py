@@ -76,14 +76,37 @@ def encode_pixels(pixels: NDArray[np.uint8], *, short_side: int | None = None) -
     return _encode(image, "ppm")
 
 
+def decoded_size(data: bytes, codec: str) -> tuple[int, int]:
+    """Decode a stored picture to its last byte and return its width and height in pixels.
+
+    Raises:
+        ValueError: it is damaged, is not of this codec, or has over 40 Mpx.
+    """
+    if codec == "jpg":
+        height, width = simplejpeg.decode_jpeg_header(data)[:2]
+        _check_pixels(width, height)
+        simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
+        return width, height
+    with warnings.catch_warnings(), _open(data) as image:
+        warnings.simplefilter("ignore")
+        if image.format != codec.upper():
+            raise ValueError(f"is {image.format}, not {codec}")
+        _load(image)
+        return image.size
+
+
 def _open(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Exception:  # Pillow's header parsers raise nearly anything on hostile data
         raise ValueError("is not an image of an allowed format") from None
-    if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"has {image.width} x {image.height} pixels, more than 40 Mpx")
+    _check_pixels(*image.size)
     return image
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"has {width} x {height} pixels, more than 40 Mpx")
 
 
 def _stored_as_is(data: bytes, image: Image.Image) -> bool:

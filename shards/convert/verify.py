@@ -1,0 +1,160 @@
+"""Whether a folder of shards is what its manifest says, down to every picture."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from shards.convert.contents import Content
+from shards.convert.grouping import Problem
+from shards.convert.shardcheck import ShardFindings, check_shard
+from shards.errors import InputError
+from shards.index import (
+    CODECS,
+    DATASET_FILE,
+    DatasetInfo,
+    Index,
+    ShardInfo,
+    SplitInfo,
+    open_index,
+    read_dataset_info,
+)
+
+Progress = Callable[[int, int], None]  # called with (shards done, shards in all)
+Findings = dict[str, ShardFindings]  # by shard
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """The outcome of `verify`; `samples` counts the samples that were found in the shards."""
+
+    ok: bool
+    samples: int
+    problems: tuple[Problem, ...]
+
+    def document(self) -> dict[str, Any]:
+        """Return the report as plain values: the JSON of `ivvit data verify --json`."""
+        return {
+            "ok": self.ok,
+            "samples": self.samples,
+            "problems": [asdict(problem) for problem in self.problems],
+        }
+
+
+def verify(folder: Path, *, on_progress: Progress | None = None) -> VerifyReport:
+    """Check every shard, sample and picture of a folder, its manifest and its indexes.
+
+    Kinds of damage: truncated, header, missing_shard, empty_shard, bad_media, duplicate_key,
+    missing_member, interleaved, bad_key, checksum (other bytes than were written) and manifest
+    (dataset.json or an index is damaged, or says something else than the shards do).
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of shards")
+    info, problems = _read_manifest(folder)
+    findings = _check_shards(folder, _expected(info), on_progress)
+    problems += [problem for found in findings.values() for problem in found.problems]
+    problems += _repeated_keys(findings)
+    if info:
+        problems += _unlisted(findings, info)
+        for split in info.splits.values():
+            problems += _check_split(folder, split, findings)
+    samples = sum(found.samples for found in findings.values())
+    return VerifyReport(not problems, samples, tuple(problems))
+
+
+def _read_manifest(folder: Path) -> tuple[DatasetInfo | None, list[Problem]]:
+    try:
+        info = read_dataset_info(folder)
+        names = [*_expected(info), *(split.index for split in info.splits.values())]
+        for name in names:
+            if Path(name).name != name:
+                raise InputError(f"{folder / DATASET_FILE}: {name!r} is not a file's name")
+    except InputError as error:
+        return None, [Problem(DATASET_FILE, "manifest", error.message)]
+    return info, []
+
+
+def _expected(info: DatasetInfo | None) -> dict[str, ShardInfo]:
+    splits = info.splits.values() if info else ()
+    return {shard.file: shard for split in splits for shard in split.shards}
+
+
+def _check_shards(
+    folder: Path, expected: dict[str, ShardInfo], on_progress: Progress | None
+) -> Findings:
+    names = [*expected, *sorted({path.name for path in folder.glob("*.tar")} - expected.keys())]
+    findings = {}
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for done, name in enumerate(names, start=1):
+            findings[name] = check_shard(folder / name, expected.get(name), pool)
+            if on_progress:
+                on_progress(done, len(names))
+    return findings
+
+
+def _repeated_keys(findings: Findings) -> Iterator[Problem]:
+    first: dict[str, str] = {}
+    for name, found in findings.items():
+        for content in found.contents:
+            other = first.setdefault(content.key, name)
+            if other != name:
+                yield Problem(name, "duplicate_key", f"{content.key} is in {other} too")
+
+
+def _unlisted(findings: Findings, info: DatasetInfo) -> Iterator[Problem]:
+    for name in findings.keys() - _expected(info).keys():
+        yield Problem(name, "manifest", f"{DATASET_FILE} does not name this shard")
+
+
+def _check_split(folder: Path, split: SplitInfo, findings: Findings) -> Iterator[Problem]:
+    path = folder / split.index
+    try:
+        index = open_index(path)
+    except InputError as error:
+        yield Problem(split.index, "manifest", error.message)
+        return
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != split.index_sha256:
+            yield Problem(split.index, "manifest", f"its sha256 is not the one of {DATASET_FILE}")
+            return
+    counts = (len(index.samples), len(index.frames))
+    if counts != (split.samples, split.frames):
+        detail = f"has {counts[0]} samples and {counts[1]} frames, {DATASET_FILE} says otherwise"
+        yield Problem(split.index, "manifest", detail)
+        return
+    for number, shard in enumerate(split.shards):
+        found = findings[shard.file]
+        if not found.problems:
+            yield from _compare(split.index, number, index, found.contents)
+
+
+def _compare(name: str, number: int, index: Index, contents: list[Content]) -> Iterator[Problem]:
+    rows = index.samples[index.samples["shard"] == number]
+    if len(rows) != len(contents):
+        yield Problem(name, "manifest", f"has {len(rows)} samples of shard {number}")
+        return
+    for row, content in zip(rows, contents, strict=True):
+        if _row_content(row, index) != content:
+            yield Problem(name, "manifest", f"{content.key}: the shard says otherwise")
+
+
+def _row_content(row: Any, index: Index) -> Content | None:
+    first, count = int(row["first_frame"]), int(row["frames"])
+    if row["codec"] >= len(CODECS):
+        return None
+    frames = index.frames[first : first + count]
+    return Content(
+        key=row["key"].decode(errors="replace"),
+        label=int(row["label"]),
+        codec=CODECS[row["codec"]],
+        width=int(row["width"]),
+        height=int(row["height"]),
+        fps=float(row["fps"]),
+        frames=tuple((int(offset), int(size)) for offset, size in frames.tolist()),
+    )
