@@ -1,0 +1,75 @@
+"""One head per dataset, whatever the dataset is called."""
+
+import subprocess
+import sys
+from urllib.parse import unquote
+
+import pytest
+import torch
+from small_models import images, small_model
+from torch import nn
+
+from ivvit_cli.models.heads import Head, head_key
+
+NAMES = ["ucf101", "tiny-imagenet", "a.b", "a%2Eb", "a%b", "train", "items", "type", "keys", "é ü"]
+
+
+def test_every_name_is_a_head_of_its_own() -> None:
+    model = small_model(heads={name: i + 2 for i, name in enumerate(NAMES)})
+    for i, name in enumerate(NAMES):
+        assert model(images(2, 3, 16, 16), name).shape == (2, i + 2)
+    assert [unquote(key) for key in model.heads] == NAMES
+    assert len({head_key(name) for name in NAMES}) == len(NAMES)
+
+
+def test_names_survive_a_state_dict() -> None:
+    heads = dict.fromkeys(NAMES, 3)
+    one, other = small_model(heads=heads, seed=1), small_model(heads=heads, seed=2)
+    other.load_state_dict(one.state_dict())
+    x = images(1, 3, 16, 16)
+    assert all(torch.equal(one(x, name), other(x, name)) for name in NAMES)
+
+
+@pytest.mark.parametrize("kind", ["none", "token_shift"])
+def test_the_head_of_the_mean_is_the_mean_of_the_heads(kind: str) -> None:
+    """TokenShift averages the frames' logits, IV-ViT (Eq. 5, 6) their features: it is the same."""
+    model = small_model(temporal={"kind": kind}).double()
+    clips = images(2, 4, 3, 16, 16).double()
+    tokens = model.encoder.embed(clips)
+    for block in model.encoder.vit.blocks:
+        tokens = block(tokens, 4) if kind == "token_shift" else block(tokens)
+    each = model.heads["a"]([model.encoder.vit.norm(tokens)[:, 0]])
+    torch.testing.assert_close(model(clips, "a"), each.view(2, 4, -1).mean(1))
+
+
+def test_several_features_vote_with_their_logits() -> None:
+    head = Head((3, 5), 4)
+    features = (images(2, 3), images(2, 5))
+    linears = [linear for linear in head.linears if isinstance(linear, nn.Linear)]
+    votes = [x @ linear.weight.T + linear.bias for x, linear in zip(features, linears, strict=True)]
+    torch.testing.assert_close(head(features), (votes[0] + votes[1]) / 2)
+
+
+def test_a_fresh_head_is_timms() -> None:
+    torch.manual_seed(0)
+    (linear,) = Head((400,), 300).linears
+    assert isinstance(linear, nn.Linear)
+    assert linear.weight.std().item() == pytest.approx(0.02, rel=0.02)
+    assert not linear.bias.any()
+
+
+def test_heads_that_are_not_asked_get_no_gradient() -> None:
+    model = small_model(heads={"a": 2, "b": 3})
+    model(images(2, 3, 16, 16), "a").sum().backward()
+    assert all(p.grad is None for p in model.heads["b"].parameters())
+    assert all(p.grad is not None for p in model.heads["a"].parameters())
+
+
+def test_models_stand_alone() -> None:
+    code = (
+        "import sys, ivvit_cli.models;"
+        "print([m for m in sys.modules if m.startswith(('ivvit_cli.config', 'ivvit_cli.commands',"
+        "'shards.stream', 'shards.convert', 'shards.index'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

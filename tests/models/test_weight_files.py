@@ -1,0 +1,188 @@
+"""Files of weights are hostile: nothing in one may run, and each fault is one line."""
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from small_models import small_model
+
+from ivvit_cli.errors import EnvironmentFault, InputError, UsageError
+from ivvit_cli.models import load_weights
+
+
+class Payload:
+    """Unpickling one makes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return os.mkdir, (str(self.mark),)
+
+
+def refuse(source: Path | str, message: str) -> InputError:
+    with pytest.raises(InputError, match=message) as caught:
+        load_weights(small_model(), str(source))
+    assert caught.value.exit_code == 3
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".pyth", ".bin", ".safetensors"])
+@pytest.mark.parametrize("writer", ["zip", "legacy", "pickle"])
+def test_a_pickle_that_would_run_code_does_not(tmp_path: Path, writer: str, suffix: str) -> None:
+    mark, path = tmp_path / "mark", tmp_path / f"w{suffix}"
+    document = {"state_dict": small_model().state_dict(), "extra": Payload(mark)}
+    if writer == "pickle":
+        path.write_bytes(pickle.dumps(document))
+    else:
+        torch.save(document, path, _use_new_zipfile_serialization=writer == "zip")
+    refuse(path, "refused|cannot be read as safetensors")
+    assert not mark.exists()
+    if writer == "pickle":  # the payload is a real one
+        pickle.loads(path.read_bytes())
+        assert mark.exists()
+
+
+def test_a_whole_module_is_refused(tmp_path: Path) -> None:
+    torch.save(small_model().encoder.vit, tmp_path / "w.pt")
+    assert "safetensors" in str(refuse(tmp_path / "w.pt", "refused").hint)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_a_cut_file(tmp_path: Path, suffix: str, share: float) -> None:
+    path = tmp_path / f"w{suffix}"
+    state = small_model().state_dict()
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    refuse(path, "refused|cannot be read as safetensors")
+
+
+def test_a_file_of_other_things(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    for document in ([torch.ones(2)], {"epoch": 3}, {1: torch.ones(2)}, torch.ones(2)):
+        torch.save(document, path)
+        refuse(path, "holds no named tensors")
+    path.write_text("<html>404</html>")
+    refuse(path, "refused")
+    (tmp_path / "w.docx").write_text("")
+    refuse(tmp_path / "w.docx", "weights are read from")
+
+
+def test_a_document_that_holds_itself(tmp_path: Path) -> None:
+    document: dict[str, object] = {}
+    document["model"] = document
+    torch.save(document, tmp_path / "w.pth")
+    refuse(tmp_path / "w.pth", "holds no named tensors")
+
+
+def test_a_tensor_that_shows_more_than_it_owns(tmp_path: Path) -> None:
+    """A few bytes that claim to be a huge embedding would take the memory when resampled."""
+    state = small_model().encoder.vit.state_dict()
+    state["pos_embed"] = torch.zeros(1).expand(1, 1 + 60_000**2, 24)
+    torch.save(state, tmp_path / "w.pth")
+    report = load_weights(small_model(), str(tmp_path / "w.pth"))
+    assert report.missing == ("encoder.vit.pos_embed",)
+
+
+@pytest.mark.parametrize("shape", [(24,), (1, 0, 24), (1, 7, 24), (1, 5, 8), (2, 5, 24), ()])
+def test_embeddings_of_impossible_shapes(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    state = small_model(depth=5).encoder.vit.state_dict()
+    state["pos_embed"] = torch.ones(shape)
+    state["patch_embed.proj.weight"] = torch.ones(shape)
+    torch.save(state, tmp_path / "w.pth")
+    report = load_weights(small_model(depth=5, img_size=32), str(tmp_path / "w.pth"))
+    assert {"encoder.vit.pos_embed", "encoder.vit.patch_embed.proj.weight"} == {*report.missing}
+
+
+def test_absent_weights_are_the_environments_fault(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFault, match="no such file of weights") as caught:
+        load_weights(small_model(), str(tmp_path / "weights/tokshift-k400.pth"))
+    assert caught.value.exit_code == 4
+    assert "VideoNetworks/TokShift-Transformer" in str(caught.value.hint)
+    with pytest.raises(EnvironmentFault, match="no such file of weights"):
+        load_weights(small_model(), str(tmp_path / "other.pth"))
+    refuse(tmp_path, "is no run or checkpoint")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the hub, and no network."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def cache(hub: Path, repo: str, file: str, state: dict[str, torch.Tensor]) -> None:
+    """Put a file into the hub's cache, as if it had been downloaded."""
+    folder = hub / f"models--{repo.replace('/', '--')}"
+    revision = "0" * 40
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(revision)
+    path = folder / "snapshots" / revision / file
+    path.parent.mkdir(parents=True)
+    save_file(state, path)
+
+
+def test_weights_of_timm_and_of_the_hub(hub: Path) -> None:
+    torch.manual_seed(1)
+    vit = timm.create_model("test_vit.r160_in1k", pretrained=False)
+    cache(hub, "timm/test_vit.r160_in1k", "model.safetensors", vit.state_dict())
+    cache(hub, "owner/repo", "deep/er/w.safetensors", vit.state_dict())
+    for source in (
+        "timm:test_vit.r160_in1k",
+        "timm:test_vit",
+        "hf:timm/test_vit.r160_in1k",
+        "hf:owner/repo/deep/er/w.safetensors",
+    ):
+        model = small_model("test_vit", heads={"in1k": 1000}, **TEST_VIT)
+        report = load_weights(model, source, head="in1k")
+        assert (report.format, report.share, report.unused) == ("timm", 1, ())
+        state = model.encoder.vit.state_dict()
+        assert all(
+            torch.equal(state[key], value)
+            for key, value in vit.state_dict().items()
+            if not key.startswith("head")
+        )
+        (linear,) = model.heads["in1k"].linears
+        assert torch.equal(linear.weight, vit.head.weight)
+
+
+TEST_VIT = {
+    "img_size": 160,
+    "patch_size": 16,
+    "embed_dim": 64,
+    "depth": 6,
+    "num_heads": 2,
+    "mlp_ratio": 3,
+}
+
+
+@pytest.mark.parametrize("source", ["timm:test_vit.r160_in1k", "hf:owner/repo", "hf:o/r/w.pth"])
+def test_a_download_that_fails(hub: Path, source: str) -> None:
+    with pytest.raises(EnvironmentFault, match=f"^{source}: cannot be downloaded: ") as caught:
+        load_weights(small_model(), source)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("timm:resnet50", "is no Vision Transformer"),
+        ("timm:vit_base_patch16_224.nonsense", "no such weights"),
+        ("timm:vit_tiny_patch16_512", "is unknown|no such weights"),
+        ("hf:owner", "OWNER/REPO"),
+        ("hf:/repo", "OWNER/REPO"),
+    ],
+)
+def test_sources_that_do_not_exist(hub: Path, source: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_weights(small_model(), source)
