@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 
 from ivvit_cli import __version__, console
-from ivvit_cli.commands import doctor, eval, predict, recipe
+from ivvit_cli.commands import doctor, eval, predict, recipe, train
 from ivvit_cli.errors import IvvitError
 
 DATA, TRAIN, LOOK, TOOLS = "Data", "Train", "Look", "Tools"
@@ -56,6 +56,7 @@ def _add_group(name: str, about: str, panel: str, **functions: Callable[..., Non
     app.add_typer(group, name=name, rich_help_panel=panel)
 
 
+_add(app, "train", train.train, TRAIN)
 _add_group(
     "recipe",
     "The recipes: list, show, copy, check.",
@@ -98,28 +99,37 @@ def run(args: Sequence[str] | None = None) -> int:
     """Run a command line (by default this process's) and return its exit code."""
     try:
         return app(args, prog_name="ivvit", standalone_mode=False) or 0
-    except typer.TyperException as error:  # the command line does not fit the command tree
-        return _report_usage(error)
-    except IvvitError as error:
-        console.fail(error.message, error.hint)
-        code = error.exit_code
     except Exception as error:
-        summary = " ".join(str(error).split())
-        console.fail(f"internal: {type(error).__name__}: {summary}", "ivvit -v shows where")
-        code = 1
-    if console.settings.verbose:
-        traceback.print_exc()
-    return code
+        if console.settings.verbose:
+            traceback.print_exception(error)
+        return _report(error)
 
 
-def _report_usage(error: typer.TyperException) -> int:
-    context = getattr(error, "ctx", None)
-    if message := error.format_message():  # a bare `ivvit` or group has shown its help instead
-        path = context.command_path if context else "ivvit"
-        console.fail(message, f"{path} --help")
-    return error.exit_code
+def _report(error: Exception) -> int:
+    """Say what went wrong on stderr and return the exit code."""
+    match error:
+        case typer.TyperException():  # the arguments do not fit the tree of commands
+            context = getattr(error, "ctx", None)
+            if message := error.format_message():  # a bare group has shown its help instead
+                console.fail(message, f"{context.command_path if context else 'ivvit'} --help")
+            return error.exit_code
+        case IvvitError():
+            console.fail(error.message, error.hint)
+            return error.exit_code
+        case OSError(filename=str(name), strerror=str(reason)):
+            console.fail(f"{console.clean(name)}: {reason}")
+            return 3 if isinstance(error, FileNotFoundError) else 4
+    summary = " ".join(str(error).split())
+    console.fail(f"internal: {type(error).__name__}: {summary}", "ivvit -v … shows where")
+    return 1
 
 
 def main() -> None:
-    """Run the command line of this process and end it."""
-    sys.exit(run())
+    """Run the command line of this process and end it, quietly also when its reader is gone."""
+    code = run()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)

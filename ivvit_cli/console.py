@@ -97,7 +97,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     grid = Table(pad_edge=False, box=box.SIMPLE_HEAD if out.is_terminal else None)
     for number, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
-        grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        grid.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(Text("" if cell is None else clean(cell)) for cell in row))
     if out.is_terminal:

@@ -1,0 +1,85 @@
+"""`ivvit recipe`: list, show, copy, check."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Result
+
+from ivvit_cli.config import load_recipe
+
+Ivvit = Callable[..., Result]
+
+
+def test_ls_lists_what_is_shipped(ivvit: Ivvit) -> None:
+    entries = {entry["name"]: entry for entry in ivvit("recipe", "ls", "--json").json}
+    assert entries["iv-vit-images"]["datasets"] == ["tiny-imagenet", "cifar100"]
+    assert entries["iv-vit"]["temporal"] == "token_shift"
+    assert all(entry["description"] for entry in entries.values())
+
+
+def test_show_prints_what_load_recipe_reads(ivvit: Ivvit, tmp_path: Path) -> None:
+    done = ivvit("recipe", "show", "iv-vit-videos", "optim.lr=3e-5")
+    (tmp_path / "shown.yaml").write_text(done.stdout)
+    assert load_recipe(str(tmp_path / "shown.yaml")) == load_recipe(
+        "iv-vit-videos", ["optim.lr=3e-5"]
+    )
+    document = ivvit("recipe", "show", "iv-vit-videos", "optim.lr=3e-5", "--json").json
+    assert document == load_recipe("iv-vit-videos", ["optim.lr=3e-5"]).model_dump(mode="json")
+
+
+def test_show_raw_prints_the_file(ivvit: Ivvit, tmp_path: Path) -> None:
+    ivvit("recipe", "cp", "iv-vit-images", "copy.yaml")
+    raw = ivvit("recipe", "show", "iv-vit-images", "--raw").stdout
+    assert raw == (tmp_path / "copy.yaml").read_text()
+    assert "extends: iv-vit" in raw
+    assert ivvit("recipe", "show", "iv-vit", "--raw", "optim.lr=1").code == 2
+
+
+def test_a_copy_is_usable_and_never_overwrites(ivvit: Ivvit, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    assert ivvit("recipe", "cp", "iv-vit", "folder").stdout == "folder/iv-vit.yaml\n"
+    assert load_recipe(str(tmp_path / "folder/iv-vit.yaml")) == load_recipe("iv-vit")
+    again = ivvit("recipe", "cp", "iv-vit", "folder")
+    assert (again.code, again.stdout) == (2, "")
+    assert "exists already" in again.stderr
+    assert ivvit("recipe", "cp", "iv-vit", "nowhere/x.yaml").code == 3
+
+
+def test_check_says_what_it_checked(ivvit: Ivvit) -> None:
+    document = ivvit("recipe", "check", "iv-vit-small", "--json").json
+    assert document["model"]["size"] == 64
+    assert 2e6 < document["model"]["parameters"] < 4e6
+    assert {found["state"] for found in document["datasets"].values()} == {"no shards yet"}
+    table = ivvit("recipe", "check", "iv-vit-small")
+    assert table.code == 0
+    assert "backbone" in table.stdout
+
+
+@pytest.mark.parametrize(
+    ("override", "error"),
+    [
+        ("optim.lrr=1", "override `optim.lrr=1`: optim.lrr: unknown key — did you mean 'lr'?"),
+        ("model.backbone=vit_tny_patch16_224", "backbone vit_tny_patch16_224"),
+        ("model.backbone_args.dpth=3", "backbone vit_tiny_patch16_224"),
+    ],
+)
+def test_check_finds_what_is_wrong(ivvit: Ivvit, override: str, error: str) -> None:
+    done = ivvit("recipe", "check", "iv-vit-small", override)
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {error}")
+
+
+def test_check_places_every_fault_of_a_file(ivvit: Ivvit, tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text("extends: iv-vit\noptim:\n  wieght_decay: 1\n  lr: x\n")
+    done = ivvit("recipe", "check", "my.yaml")
+    assert done.code == 2
+    assert "error: my.yaml:3: optim.wieght_decay: unknown key" in done.stderr
+    assert "error: my.yaml:4: optim.lr: must be a number, not 'x'" in done.stderr
+
+
+def test_check_opens_the_shards_that_exist(ivvit: Ivvit, tmp_path: Path) -> None:
+    (tmp_path / "data/cifar100").mkdir(parents=True)
+    done = ivvit("recipe", "check", "iv-vit-small")
+    assert (done.code, done.stdout) == (3, "")
+    assert "data/cifar100" in done.stderr
