@@ -1,5 +1,7 @@
 """Runs that cost nothing: a tiny model with random weights, saved as training saves it."""
 
+import math
+
 import numpy as np
 import torch
 from media import write_image, write_video
@@ -66,18 +68,18 @@ def make_shards(source, root, out, **options):
     return open_dataset(out)
 
 
-def save_run(run, datasets, *, model=MODEL, iteration=20, views="1x1", average="logits", seed=0):
+def save_run(run, datasets, *, iteration=20, seed=0, diverged=False, eval_split="val"):
     """Save a checkpoint whose heads belong to `datasets` (name -> opened shards)."""
     torch.manual_seed(seed)
-    net = build_model(model, {name: len(shards.classes) for name, shards in datasets.items()})
+    net = build_model(MODEL, {name: len(shards.classes) for name, shards in datasets.items()})
     for head in net.heads.parameters():
-        torch.nn.init.normal_(head)
+        torch.nn.init.normal_(head, mean=math.nan if diverged else 0.0, std=0.2)
     meta = {
         "ivvit": "0",
-        "model": model,
+        "model": MODEL,
         "input": {"size": SIZE, "mean": MEAN, "std": STD},
-        "eval": {"views": views, "average": average, "batch": 16},
-        "heads": {name: _head(shards) for name, shards in datasets.items()},
+        "eval": {"views": "1x1", "average": "logits", "batch": 16},
+        "heads": {name: _head(shards, eval_split) for name, shards in datasets.items()},
         "metrics": {},
     }
     folder = save_checkpoint(run, iteration, weights=net.state_dict(), state={}, meta=meta)
@@ -85,7 +87,7 @@ def save_run(run, datasets, *, model=MODEL, iteration=20, views="1x1", average="
     return folder
 
 
-def _head(shards):
+def _head(shards, eval_split):
     options = shards.info.options
     return {
         "kind": shards.kind,
@@ -93,5 +95,5 @@ def _head(shards):
         "clip": CLIP if shards.kind == "video" else None,
         "conversion": {key: options.get(key) for key in ("short_side", "fps", "quality")},
         "shards": str(shards.folder),
-        "eval_split": "val",
+        "eval_split": eval_split,
     }

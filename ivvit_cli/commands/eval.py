@@ -31,7 +31,7 @@ def evaluate(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Another split than the run's own.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Most views per forward pass.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Evaluate a run on all of its datasets: top-1, top-5 and mean per-class accuracy.
@@ -59,13 +59,7 @@ def evaluate(
         title = f"{target.dataset} {target.split.name}"
         with console.progress(title, len(target.split), "samples") as bar:
             outcome = evaluate_target(
-                model,
-                meta,
-                target,
-                views=wanted,
-                batch=batch,
-                device=place,
-                on_sample=bar.advance,
+                model, meta, target, views=wanted, batch=batch, device=place, on_sample=bar.advance
             )
         _warn_of_undefined(outcome)
         console.say(f"{title}: details in {save_outcome(outcome, checkpoint, meta)}")

@@ -12,6 +12,9 @@ from ivvit_cli.errors import InputError
 if TYPE_CHECKING:
     from ivvit_cli.prediction.heads import Head
     from ivvit_cli.prediction.runner import Prediction
+    from ivvit_cli.runs import Meta
+
+NAMED = 5  # files of a folder that are left out, by name
 
 
 def predict(
@@ -32,7 +35,7 @@ def predict(
         str | None, typer.Option(help="CLIPSxCROPS per video, as in 10x3; an image has crops only.")
     ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Most views per forward pass.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Predict the labels of images and videos, with every head or the named ones.
@@ -46,9 +49,7 @@ def predict(
       ivvit predict photos/ clip.avi --ckpt runs/demo@best-ucf101 --head ucf101 --json
     """
     from ivvit_cli.evaluation.device import choose_device
-    from ivvit_cli.evaluation.targets import choose_heads
     from ivvit_cli.prediction.files import find_media
-    from ivvit_cli.prediction.heads import make_heads
     from ivvit_cli.prediction.runner import predict as score
     from ivvit_cli.runs import find_checkpoint, load_model, read_meta
     from shards.stream.views import parse_views
@@ -56,17 +57,13 @@ def predict(
     checkpoint = find_checkpoint(ckpt)
     meta = read_meta(checkpoint)
     wanted = parse_views(views or meta.eval.views)
-    names = choose_heads(list(meta.heads), head or [], "--head")
-    described = {name: entry.model_dump() for name, entry in meta.heads.items()}
-    heads = [entry for entry in make_heads(described) if entry.name in names]
+    heads = _choose(meta, head or [])
     place = choose_device(device)
     media, left_out = find_media(files)
-    if left_out:
-        console.say(f"left out {len(left_out)} files that are neither image nor video")
-    model, _ = load_model(checkpoint, place)
+    _say_left_out(left_out)
     with console.progress("predicting", len(media), "files") as bar:
         predictions = score(
-            model,
+            load_model(checkpoint, place)[0],
             media,
             heads,
             views=wanted,
@@ -79,9 +76,25 @@ def predict(
     results = [_document(prediction, heads, top) for prediction in predictions]
     if as_json:
         console.print_json(results)
-    elif any(prediction.scores for prediction in predictions):
+    else:
         _print_table(results)
     _fail_on_errors(predictions)
+
+
+def _choose(meta: "Meta", wanted: Sequence[str]) -> "list[Head]":
+    from ivvit_cli.evaluation.targets import choose_heads
+    from ivvit_cli.prediction.heads import make_heads
+
+    names = choose_heads(list(meta.heads), wanted, "--head")
+    described = {name: entry.model_dump() for name, entry in meta.heads.items()}
+    return [entry for entry in make_heads(described) if entry.name in names]
+
+
+def _say_left_out(paths: Sequence[Path]) -> None:
+    if paths:
+        files = "1 file that is" if len(paths) == 1 else f"{len(paths)} files that are"
+        names = [path.name for path in paths[:NAMED]] + ["…"] * (len(paths) > NAMED)
+        console.say(f"left out {files} neither image nor video: {', '.join(names)}")
 
 
 def _document(prediction: "Prediction", heads: "Sequence[Head]", top: int) -> dict[str, Any]:
@@ -103,7 +116,8 @@ def _print_table(results: Sequence[dict[str, Any]]) -> None:
     rows = [row for result in results for row in _rows(result)]
     if console.out.is_terminal:
         rows = list(_without_repeats(rows))
-    console.table("Predictions", ["file", "head", "label", "score"], rows)
+    if rows:
+        console.table("Predictions", ["file", "head", "label", "score"], rows)
 
 
 def _rows(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:

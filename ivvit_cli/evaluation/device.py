@@ -8,16 +8,16 @@ from shards.errors import EnvironmentFault, UsageError
 
 
 def choose_device(name: str | None) -> torch.device:
-    """Return the device of that name; without one, the GPU if there is one, else the CPU.
+    """Return the device of that name; `auto` or None is the GPU if there is one, else the CPU.
 
     Raises:
-        UsageError: the name is not `cpu`, `cuda` or `cuda:N`.
+        UsageError: the name is not `auto`, `cpu`, `cuda` or `cuda:N`.
         EnvironmentFault: this machine has no such GPU.
     """
-    if name is None:
+    if name in (None, "auto"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise UsageError(f"--device {name}: no such device", hint="cpu, cuda or cuda:N")
+        raise UsageError(f"--device {name}: no such device", hint="auto, cpu, cuda or cuda:N")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise EnvironmentFault(

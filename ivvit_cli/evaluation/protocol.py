@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ivvit_cli.evaluation.forward import Average
+from shards.index import Kind
 from shards.stream.views import Views
 
 
@@ -38,6 +39,11 @@ class Protocol:
             count = self.views.crops
             return "centre crop" if count == 1 else f"up to {count} distinct crops"
         return f"{self.views} views, {_describe_clip(self.clip)}"
+
+
+def most_views(kind: Kind, views: Views) -> int:
+    """Return how many views a sample has; an image, which has no clips, may have fewer."""
+    return views.crops if kind == "image" else views.clips * views.crops
 
 
 def clip_arguments(clip: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
 from ivvit_cli.evaluation.forward import Average, ViewForward, pass_size
 from ivvit_cli.evaluation.metrics import Scores
-from ivvit_cli.evaluation.protocol import clip_arguments
+from ivvit_cli.evaluation.protocol import clip_arguments, most_views
 from shards.errors import InputError
 from shards.stream.reader import Split
 from shards.stream.views import ViewLoader, Views
@@ -35,9 +36,8 @@ def evaluate(
 ) -> Scores:
     """Score every sample of `split` with the head `dataset`, averaged over its views in order.
 
-    With `world` > 1 each rank scores the samples rank, rank + world, … and all ranks return the
-    scores of the whole split (one `all_gather` over `torch.distributed`). The model is put into
-    evaluation mode and left as it was.
+    Of `world` ranks each scores the samples rank, rank + world, … and gets the scores of all (one
+    `all_gather` over `torch.distributed`). The model's mode is restored.
 
     Args:
         clip: a recipe's clip section as plain values; None for images.
@@ -52,32 +52,29 @@ def evaluate(
     count = len(split)
     if not count:
         raise InputError(f"{dataset}: the split {split.name} holds no sample to evaluate on")
-    per_sample = views.crops if split.kind == "image" else views.clips * views.crops
     per_rank = -(-count // world)
-    rows = pass_size(batch, per_rank * per_sample)
+    rows = pass_size(batch, per_rank * most_views(split.kind, views))
     forward = ViewForward(model, dataset, size=rows, average=average)
-    scores: list[Tensor] = []
-    loader = ViewLoader(
-        split,
-        views=views,
-        size=size,
-        indices=range(rank, count, world),
-        threads=threads,
-        **clip_arguments(clip),
-    )
-    # no_grad, not inference_mode: what a model caches on the way must stay usable in training
-    with torch.no_grad(), evaluation_mode(model), loader:
+    turns = range(rank, count, world)
+    own = torch.zeros(per_rank, len(split.classes), device=device)
+    with (
+        torch.no_grad(),  # not inference_mode: what a model caches has to stay usable in training
+        evaluation_mode(model),
+        ViewLoader(
+            split, views=views, size=size, indices=turns, threads=threads, **clip_arguments(clip)
+        ) as loader,
+    ):
+        scores: list[Tensor] = []
         for sample in loader:
             scores += forward.add(sample.render(size, mean, std, device))
             if on_sample:
                 on_sample()
         scores += forward.finish()
-    own = torch.zeros(per_rank, len(split.classes), device=device)
-    if scores:  # a rank beyond the last sample has none
-        own[: len(scores)] = torch.stack(scores)
+    for row, score in enumerate(scores):  # a rank beyond the last sample has none
+        own[row] = score
     return Scores(
         scores=_gathered(own, world)[:count].cpu().numpy(),
-        labels=split.samples["label"].astype("int64"),
+        labels=split.samples["label"].astype(np.int64),
         keys=[split.key(i) for i in range(count)],
     )
 

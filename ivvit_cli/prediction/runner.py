@@ -1,6 +1,6 @@
 """Files through the heads of a model, in the packed forward passes of evaluation."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ivvit_cli.evaluation.forward import Average, ViewForward, pass_size
+from ivvit_cli.evaluation.protocol import most_views
 from ivvit_cli.evaluation.runner import evaluation_mode
 from ivvit_cli.prediction.files import MediaFile
 from ivvit_cli.prediction.heads import Head, Reading
@@ -115,15 +116,12 @@ def _open_lanes(
     average: Average,
     batch: int,
 ) -> list[_Lane]:
-    per_file: dict[Kind, int] = {"image": views.crops, "video": views.clips * views.crops}
     lanes = []
-    for kind, count in per_file.items():
-        total = count * sum(file.kind == kind for file in files)
-        if total:
-            rows = pass_size(batch, total)
-            for head in heads:
-                forward = ViewForward(model, head.name, size=rows, average=average)
-                lanes.append(_Lane(head, kind, forward, average))
+    for kind, count in Counter(file.kind for file in files if file.kind).items():
+        rows = pass_size(batch, count * most_views(kind, views))
+        for head in heads:
+            forward = ViewForward(model, head.name, size=rows, average=average)
+            lanes.append(_Lane(head, kind, forward, average))
     return lanes
 
 

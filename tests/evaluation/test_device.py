@@ -9,6 +9,7 @@ from shards.errors import EnvironmentFault, UsageError
 
 def test_the_default_is_the_gpu_if_there_is_one():
     assert choose_device(None).type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert choose_device("auto") == choose_device(None)
     assert choose_device("cpu") == torch.device("cpu")
 
 

@@ -1,0 +1,180 @@
+"""`ivvit eval`: what it prints, what it leaves on the disk, and every way to go wrong."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tiny_runs
+
+from ivvit_cli.commands.eval import evaluate
+from ivvit_cli.errors import InputError, UsageError
+from shards import open_dataset
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run over one image and one video dataset, and the folder that holds all of it."""
+    root = tmp_path_factory.mktemp("eval")
+    tiny_runs.write_pictures(root / "pictures", ["ant", "bee", "cat"], 2)
+    tiny_runs.write_films(root / "films", ["run", "walk"], 2)
+    shards = {
+        "toys.v1": tiny_runs.make_shards("imagefolder", root / "pictures", root / "toys"),
+        "films": tiny_runs.make_shards("videofolder", root / "films", root / "shards"),
+    }
+    tiny_runs.save_run(root / "run", shards, iteration=10, seed=1)
+    tiny_runs.save_run(root / "run", shards, iteration=20, seed=2)
+    return root
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    """A copy of the run, so that no test sees what another one wrote."""
+    shutil.copytree(made / "run", tmp_path / "run", symlinks=True)
+    return tmp_path / "run"
+
+
+def document(capsys, *args, **options):
+    evaluate(*map(str, args), **options, device="cpu", as_json=True)
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_document_and_the_files_agree_with_the_scores(run, capsys):
+    result = document(capsys, run, views="2x3")
+    assert list(result) == ["datasets", "mean"]
+    assert list(result["datasets"]) == ["toys.v1", "films"]
+    for name, entry in result["datasets"].items():
+        assert list(entry) == ["split", "views", "samples", "top1", "top5", "mean_class"]
+        assert (entry["split"], entry["views"]) == ("val", "2x3")
+        folder = run / "eval" / f"{name}-val-2x3"
+        saved = np.load(folder / "scores.npz")
+        hits = saved["scores"].argmax(1) == saved["labels"]
+        assert entry["samples"] == len(hits)
+        assert entry["top1"] == pytest.approx(100 * hits.mean())
+        assert entry["top5"] == 100.0  # of at most three classes
+        metrics = json.loads((folder / "metrics.json").read_text())
+        assert {key: metrics[key] for key in ("samples", "top1", "top5", "mean_class")} == {
+            key: entry[key] for key in ("samples", "top1", "top5", "mean_class")
+        }
+        assert metrics["protocol"]["checkpoint"] == "step-00000020"
+        assert metrics["protocol"]["size"] == tiny_runs.SIZE
+    top1 = [entry["top1"] for entry in result["datasets"].values()]
+    assert result["mean"]["top1"] == pytest.approx(sum(top1) / 2)
+
+
+def test_the_protocol_stands_beside_every_figure(run, capsys):
+    evaluate(str(run), views="2x3", device="cpu")
+    out, err = capsys.readouterr()
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    toys, films, mean = (
+        next(x for x in lines if x.startswith(n)) for n in ("toys", "film", "mean")
+    )
+    assert toys.endswith("6 up to 3 distinct crops, 32 px")
+    assert films.endswith("4 2x3 views, 4 frames over the whole video, 32 px")
+    assert mean.count(".") == 2
+    assert f"next: ivvit predict FILE --ckpt {run}" in err
+
+
+def test_checkpoints_are_chosen_by_name(run, capsys):
+    def scores(reference):
+        document(capsys, reference)
+        return np.load(run / "eval" / "films-val-1x1" / "scores.npz")["scores"]
+
+    last = scores(run)
+    first = scores(f"{run}@step-10")
+    assert not np.array_equal(first, last)
+    assert np.array_equal(scores(f"{run}@best-toys.v1"), last)
+    assert np.array_equal(scores(run / "checkpoints" / "step-00000010"), first)
+
+
+def test_a_checkpoint_outside_of_a_run_keeps_its_results(run, tmp_path, capsys):
+    alone = tmp_path / "alone"
+    shutil.copytree(run / "checkpoints" / "step-00000010", alone)
+    document(capsys, alone)
+    assert (alone / "eval" / "films-val-1x1" / "metrics.json").is_file()
+
+
+def test_one_dataset_can_be_asked_for(run, capsys):
+    result = document(capsys, run, dataset=["films"])
+    assert list(result["datasets"]) == ["films"]
+    assert result["mean"]["top1"] == result["datasets"]["films"]["top1"]
+
+
+def test_shards_that_have_moved_are_named(made, run, tmp_path, capsys):
+    before = document(capsys, run)
+    shutil.move(made / "toys", tmp_path / "elsewhere")
+    try:
+        with pytest.raises(InputError, match=r"toys\.v1: there are no shards at .*toys") as caught:
+            evaluate(str(run), device="cpu")
+        assert caught.value.hint.endswith("--data toys.v1=DIR")
+        moved = [f"toys.v1={tmp_path / 'elsewhere'}"]
+        assert document(capsys, run, data=moved) == before
+    finally:
+        shutil.move(tmp_path / "elsewhere", made / "toys")
+
+
+def test_relative_shards_are_looked_up_under_ivvit_data(made, run, capsys, monkeypatch):
+    monkeypatch.setenv("IVVIT_DATA", str(made))
+    moved = ["toys.v1=data/toys", "films=data/shards"]
+    assert document(capsys, run, data=moved) == document(capsys, run)
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"dataset": ["nosuch"]}, "--dataset nosuch: the checkpoint has no such head"),
+        ({"data": ["nosuch=x"]}, "--data nosuch: the checkpoint has no such head"),
+        ({"data": ["films"]}, "--data films: is not of the form NAME=DIR"),
+        ({"views": "ten"}, "'ten'"),
+        ({"device": "gpu"}, "--device gpu"),
+    ],
+)
+def test_usage_errors(run, options, fault):
+    with pytest.raises(UsageError, match=fault):
+        evaluate(str(run), **options)
+
+
+def test_a_split_that_is_not_there(run):
+    with pytest.raises(InputError, match="has no split 'test'") as caught:
+        evaluate(str(run), split="test", device="cpu")
+    assert "val" in caught.value.hint
+
+
+def test_shards_of_other_classes_are_refused_before_anything_runs(made, run, tmp_path):
+    tiny_runs.write_films(tmp_path / "films", ["run", "swim"], 1)
+    other = tiny_runs.make_shards("videofolder", tmp_path / "films", tmp_path / "other").folder
+    with pytest.raises(InputError, match=r"films: label 1 is 'walk' in the checkpoint.*'swim'"):
+        evaluate(str(run), data=[f"films={other}"], device="cpu")
+    with pytest.raises(
+        InputError, match=r"films: the checkpoint's head is for videos, but .*images"
+    ):
+        evaluate(str(run), data=[f"films={made / 'toys'}"], device="cpu")
+    assert not (run / "eval").exists()
+
+
+def test_a_run_without_a_validation_split_says_what_to_choose(made, run):
+    shards = {"films": open_dataset(made / "shards")}
+    tiny_runs.save_run(run.parent / "unvalidated", shards, eval_split=None)
+    with pytest.raises(InputError, match="films: the run had no split to validate on") as caught:
+        evaluate(str(run.parent / "unvalidated"), device="cpu")
+    assert caught.value.hint == "choose one: --split val"
+
+
+def test_nan_scores_are_reported(made, run, capsys):
+    shards = {"films": open_dataset(made / "shards")}
+    tiny_runs.save_run(run.parent / "diverged", shards, diverged=True)
+    evaluate(str(run.parent / "diverged"), device="cpu", as_json=True)
+    out, err = capsys.readouterr()
+    assert json.loads(out)["datasets"]["films"]["top1"] == 0.0
+    assert "warning: films: 4 of 4 samples got NaN scores" in err
+
+
+def test_a_run_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match="norun: no such run"):
+        evaluate(str(tmp_path / "norun"))
+
+
+def test_the_command_line(ivvit, run):
+    done = ivvit("eval", run, "--json", "--device", "cpu", "--batch", "3")
+    assert done.code == 0, done.stderr
+    assert done.json["datasets"]["films"]["samples"] == 4
