@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 
 from ivvit_cli import __version__, console
-from ivvit_cli.commands import doctor, eval, predict, recipe, train
+from ivvit_cli.commands import data, doctor, eval, predict, recipe, shard, train
 from ivvit_cli.errors import IvvitError
 
 DATA, TRAIN, LOOK, TOOLS = "Data", "Train", "Look", "Tools"
@@ -56,6 +56,10 @@ def _add_group(name: str, about: str, panel: str, **functions: Callable[..., Non
     app.add_typer(group, name=name, rich_help_panel=panel)
 
 
+_add(app, "shard", shard.shard, DATA)
+_add_group(
+    "data", "The shards: list, show, verify.", DATA, ls=data.ls, show=data.show, verify=data.verify
+)
 _add(app, "train", train.train, TRAIN)
 _add_group(
     "recipe",
