@@ -113,13 +113,16 @@ def _execute(session: Any, dry_run: bool, as_json: bool) -> None:
     except RunInterrupted as error:
         if session.ranks.leads:
             raise
-        raise typer.Exit(error.exit_code) from None
+        raise SystemExit(error.exit_code) from None
     if not session.ranks.leads:
         return
     if as_json:
         console.print_json(result)
         return
-    rows = [[name, *scores.values()] for name, scores in result["metrics"].items()]
+    rows = [
+        [name, *(round(score, 2) for score in scores.values())]
+        for name, scores in result["metrics"].items()
+    ]
     if rows:
         columns = ["dataset", *next(iter(result["metrics"].values()))]
         console.table("Last validation, percent", columns, rows)

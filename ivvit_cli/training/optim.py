@@ -55,14 +55,9 @@ def build_optimiser(
     That leaves the heads of the datasets that an update does not see bitwise unchanged.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    if name == "sgd":
+    if name == "sgd":  # its fused form wants all momenta to begin at the same step
         return torch.optim.SGD(
-            trained,
-            lr=lr,
-            weight_decay=weight_decay,
-            momentum=momentum,
-            nesterov=nesterov,
-            fused=True,
+            trained, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov
         )
     return torch.optim.AdamW(trained, lr=lr, weight_decay=weight_decay, betas=betas, fused=True)
 

@@ -118,9 +118,9 @@ class Session:
         record_start(self.run, saved.progress.iteration, self.changes)
 
     def _opening(self, prepared: Prepared, saved: Saved | None) -> list[str]:
-        parameters = sum(p.numel() for p in prepared.model.parameters()) / 1e6
+        parameters = sum(p.numel() for p in prepared.model.parameters())
         lines = [
-            f"{self.run}: {parameters:.1f} M parameters, {len(prepared.sources)} dataset"
+            f"{self.run}: {parameters:,} parameters, {len(prepared.sources)} dataset"
             f"{'s' if len(prepared.sources) > 1 else ''}, {prepared.total} iterations"
         ]
         if saved:
