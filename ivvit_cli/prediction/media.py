@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ivvit_cli.prediction.heads import Reading
 from shards.convert.image import read_image
 from shards.convert.video import read_video
+from shards.errors import InputError
 from shards.index import Kind
 from shards.stream.decode import decode_frame
 from shards.stream.views import ViewedSample, Views, view_sample
@@ -20,6 +21,7 @@ from shards.stream.views import ViewedSample, Views, view_sample
 class Media:
     """An image or a video as the conversion to shards would store it."""
 
+    path: Path
     kind: Kind
     codec: str
     frames: list[bytes]
@@ -28,8 +30,15 @@ class Media:
     height: int
 
     def decode(self, numbers: Sequence[int]) -> list[NDArray[np.uint8]]:
-        """Return the pixels, (H, W, 3), of some frames."""
-        return [decode_frame(self.frames[number], self.codec) for number in numbers]
+        """Return the pixels, (H, W, 3), of some frames.
+
+        Raises:
+            InputError: a frame is damaged; names the file.
+        """
+        try:
+            return [decode_frame(self.frames[number], self.codec) for number in numbers]
+        except InputError as error:
+            raise InputError(f"{self.path}: {error.message}") from None
 
 
 def read_media(
@@ -42,10 +51,10 @@ def read_media(
     """
     if kind == "image":
         image = read_image(path, short_side=short_side)
-        return Media(kind, image.codec, [image.data], 0.0, image.width, image.height)
+        return Media(path, kind, image.codec, [image.data], 0.0, image.width, image.height)
     video = read_video(path, short_side=short_side, fps=fps, quality=quality)
     rate = float(np.float32(video.fps))  # as the index of shards stores it
-    return Media(kind, "jpg", video.frames, rate, video.width, video.height)
+    return Media(path, kind, "jpg", video.frames, rate, video.width, video.height)
 
 
 def view_file(

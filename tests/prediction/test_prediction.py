@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 import tiny_runs
 import torch
+from media import write_image
 
 from ivvit_cli.evaluation.protocol import clip_arguments
 from ivvit_cli.evaluation.runner import evaluate
 from ivvit_cli.prediction.files import MediaFile, find_media
 from ivvit_cli.prediction.heads import make_heads
+from ivvit_cli.prediction.media import Media
 from ivvit_cli.prediction.runner import predict
 from ivvit_cli.runs import load_model
+from shards.errors import InputError
 from shards.stream.views import ViewLoader, Views
 
 VIEWS = Views(2, 3)
@@ -109,6 +112,14 @@ def test_a_file_that_cannot_be_read_keeps_its_error_and_harms_no_other(toys, tmp
     assert np.allclose(
         whole.scores["films"], toys.predict(files[1:2])[0].scores["films"], atol=1e-6
     )
+
+
+def test_an_image_that_only_its_pixels_betray_is_named(tmp_path):
+    path = tmp_path / "half.jpg"
+    data = write_image(tmp_path / "whole.jpg", tiny_runs.picture(64, 64, 0)).read_bytes()
+    media = Media(path, "image", "jpg", [data[: len(data) // 2]], 0.0, 64, 64)
+    with pytest.raises(InputError, match=r"half\.jpg: not a readable jpg frame"):
+        media.decode([0])
 
 
 def test_scores_that_are_not_numbers_are_an_error(toys):
