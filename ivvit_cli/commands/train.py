@@ -22,7 +22,13 @@ def train(
         str | None, typer.Option(metavar="NAME|FILE", help="`ivvit recipe ls` lists the names.")
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(help="The run's folder; by default runs/DATE-TIME-RECIPE.")
+        Path | None,
+        typer.Option(
+            "--run",
+            "--run-dir",
+            help="The run's folder; by default runs/DATE-TIME-RECIPE. torchrun takes --run for "
+            "itself: there, write --run-dir.",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run RUN.")] = False,
     dry_run: Annotated[

@@ -1,13 +1,17 @@
 """N processes train as one: the same samples, the same gradients, and they end together."""
 
+import os
 import signal
 import time
+from itertools import pairwise
 
 import pytest
 import torch
 from workers import launch, launch_world, outcome, train, wait
 
 from ivvit_cli import runs
+
+pytest_plugins = ["training_fixtures"]
 
 SGD = (
     "optim.name=sgd",
@@ -42,17 +46,11 @@ def record(recipe, run, overrides):
         updates[-1]["weights"] = {k: v.clone() for k, v in trainer.update.state_dict().items()}
 
     loop.Trainer.__post_init__ = build_and_watch
-    rank = loop_rank()
+    rank = os.environ.get("RANK", "0")
     try:
         train(recipe, run, *overrides)
     finally:
         torch.save(updates, run.with_name(f"updates-{rank}.pt"))
-
-
-def loop_rank():
-    from ivvit_cli.training.distributed import ranks_of_environment
-
-    return ranks_of_environment().rank
 
 
 def recorded(recipe, folder, world, *overrides):
@@ -98,7 +96,8 @@ def test_rank_without_a_sample_adds_zeros(recipe, tmp_path):
     single = recorded(recipe, tmp_path / "one", 1, *few)[0]
     ranks = recorded(recipe, tmp_path / "two", 2, *few)
     films = [number for number, update in enumerate(single) if "films" in update["keys"]]
-    assert films and all(set(ranks[0][number]["keys"]["films"]) == {""} for number in films)
+    assert films
+    assert all(set(ranks[0][number]["keys"]["films"]) == {""} for number in films)
     for number, update in enumerate(single):
         assert_equal_gradients(update["gradients"], ranks[1][number]["gradients"])
 
@@ -107,7 +106,7 @@ def test_rank_without_a_sample_adds_zeros(recipe, tmp_path):
 def test_heads_out_of_an_update_stay_as_they_are(recipe, tmp_path, world):
     adam = ("schedule.iterations=3", "optim.weight_decay=0.5", "optim.lr=0.01")
     for updates in recorded(recipe, tmp_path / "run", world, *adam):
-        for before, after in zip(updates, updates[1:], strict=False):
+        for before, after in pairwise(updates):
             (seen,) = before["keys"]  # `before` holds the weights that this update starts from
             for name, gradient in before["gradients"].items():
                 idle = "heads." in name and f"heads.{seen}." not in name

@@ -144,3 +144,9 @@ def metrics(run):
     clock = ("clips_per_second", "data_wait", "memory_mb")
     lines = [json.loads(line) for line in run.joinpath("metrics.jsonl").read_text().splitlines()]
     return [{key: line[key] for key in line if key not in clock} for line in lines]
+
+
+def plain_environment():
+    """Return the environment for a command that runs on one thread, as one process."""
+    ours = {name: value for name, value in os.environ.items() if name not in ("IVVIT_DATA", "RANK")}
+    return ours | {"OMP_NUM_THREADS": "1"}

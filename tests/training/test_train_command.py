@@ -1,0 +1,219 @@
+"""`ivvit train` from outside: exit codes, the run folder, and what it says."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+import pytest
+import torch
+from workers import plain_environment
+
+from ivvit_cli import app, runs
+
+pytest_plugins = ["training_fixtures"]
+
+IVVIT = (sys.executable, "-m", "ivvit_cli", "train")
+
+
+def train_in_background(cwd, *args, launcher=IVVIT):
+    """Start a training that another process may end; its stderr is a pipe."""
+    return subprocess.Popen(
+        [*launcher, *map(str, args)],
+        cwd=cwd,
+        env=plain_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def ivvit(capsys, monkeypatch, tmp_path):
+    """Run a command line in this process, in `tmp_path`; return code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def run(*args):
+        capsys.readouterr()
+        code = app.run([str(arg) for arg in args])
+        return Result(code, *capsys.readouterr())
+
+    yield run
+    torch.set_num_threads(threads)
+
+
+class Result(NamedTuple):
+    code: int
+    stdout: str
+    stderr: str
+
+
+def wait_for_checkpoint(run, process):
+    for _ in range(1200):
+        if runs.list_checkpoints(run):
+            return
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    raise AssertionError("no checkpoint in a minute")
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, tmp_path_factory):
+    """Return the folder of a short finished run, and what `--json` printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    done = subprocess.run(
+        [*IVVIT, "--recipe", recipe, "--run", "run", "--json", "optim.lr=2e-3"],
+        cwd=folder,
+        env=plain_environment() | {"SECRET_TOKEN": "hush"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "run", json.loads(done.stdout)
+
+
+def test_run_folder(finished):
+    run, document = finished
+    names = {path.name for path in run.iterdir()}
+    assert names == {"recipe.yaml", "environment.json", "metrics.jsonl", "log.txt", "checkpoints"}
+    last = run / "checkpoints" / "last"
+    assert last.readlink().name == "step-00000008"
+    assert {p.name for p in last.iterdir()} == {"model.safetensors", "state.pt", "meta.json"}
+    assert document["run"] == "run"
+    assert document["iteration"] == 8
+    assert set(document["metrics"]) == {"pictures", "films"}
+    assert "hush" not in run.joinpath("environment.json").read_text()
+    assert "lr: 0.002" in run.joinpath("recipe.yaml").read_text()
+
+
+def test_metrics_lines(finished):
+    metrics = finished[0].joinpath("metrics.jsonl").read_text().splitlines()
+    lines = [json.loads(line) for line in metrics]
+    train = [(line["iteration"], line["dataset"]) for line in lines if line["event"] == "train"]
+    assert train == [(i, name) for i in (3, 6, 8) for name in ("pictures", "films")]
+    evaluations = [line["iteration"] for line in lines if line["event"] == "eval"]
+    assert evaluations == [4, 4, 8, 8]
+    assert all(0 <= line["top1"] <= 100 for line in lines)
+    assert all(line["loss"] > 0 and 0 <= line["data_wait"] <= 1 for line in lines if "loss" in line)
+
+
+def test_checkpoint_alone_gives_the_model(finished):
+    model, meta = runs.load_model(runs.find_checkpoint(finished[0]), "cpu")
+    assert not model.training
+    assert model(torch.zeros(1, 4, 3, 32, 32), "films").shape == (1, 2)
+    assert meta.heads["pictures"].classes == ("ant", "bee", "cat")
+    assert meta.heads["films"].clip["frames"] == 4
+    assert meta.heads["films"].eval_split == "val"
+
+
+def test_existing_run_is_not_overwritten(ivvit, recipe, finished):
+    result = ivvit("train", "--recipe", recipe, "--run", finished[0])
+    assert result.code == 2
+    assert "there is a run already" in result.stderr
+    assert "--resume" in result.stderr
+
+
+def test_finished_run_resumes_to_nothing(ivvit, finished):
+    before = sorted(finished[0].joinpath("checkpoints").iterdir())
+    result = ivvit("train", "--resume", finished[0], "--json")
+    assert result.code == 0
+    assert json.loads(result.stdout)["iteration"] == 8
+    assert sorted(finished[0].joinpath("checkpoints").iterdir()) == before
+
+
+@pytest.mark.parametrize("change", ["data.films.batch=3", "model.temporal.kind=none"])
+def test_change_of_model_or_order_is_refused(ivvit, finished, change):
+    result = ivvit("train", "--resume", finished[0], change)
+    assert result.code == 2
+    assert change.split("=")[0] in result.stderr
+
+
+def test_dry_run(ivvit, recipe, tmp_path):
+    result = ivvit("train", "--recipe", recipe, "--dry-run", "--json")
+    assert result.code == 0
+    plan = json.loads(result.stdout)
+    assert plan["datasets"]["pictures"]["samples"] == 18
+    assert plan["datasets"]["films"]["iterations_per_epoch"] == 3
+    assert (plan["iterations"], plan["updates"]) == (8, 16)
+    assert not tmp_path.joinpath("runs").exists()
+
+
+def test_missing_shards(ivvit, recipe):
+    result = ivvit("train", "--recipe", recipe, "data.films.shards=data/nowhere")
+    assert result.code == 3
+    assert "data/nowhere" in result.stderr
+    assert "ivvit shard" in result.stderr
+
+
+def test_small_videos_are_mentioned(ivvit, recipe):
+    result = ivvit("train", "--recipe", recipe, "--dry-run", "data.films.min_short_side=100")
+    assert result.code == 0
+    assert "warning: films: the short side of 12 of 12 samples is below 100" in result.stderr
+
+
+@pytest.mark.parametrize("missing", ["clip", "epochs"])
+def test_values_that_do_not_fit(ivvit, recipe, missing):
+    change = {
+        "clip": ["data.films.clip=null"],
+        "epochs": ["schedule.iterations=null", "schedule.epochs=2"],
+    }[missing]
+    result = ivvit("train", "--recipe", recipe, *change)
+    assert result.code == 2
+    assert missing in result.stderr
+    assert len(result.stderr.splitlines()) <= 2
+
+
+def test_diverging_run_stops_and_names_samples(ivvit, recipe, tmp_path):
+    wild = ("optim.lr=1e30", "optim.warmup=0", "optim.clip_norm=null", "train.log_every=1")
+    result = ivvit("train", "--recipe", recipe, "--run", "run", *wild)
+    assert result.code == 1
+    assert "3 updates in a row had a loss that is not finite" in result.stderr
+    assert "samples train_" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_kill_and_resume(ivvit, recipe, tmp_path):
+    short = ("schedule.iterations=40", "eval.every=null", "checkpoint.every=5")
+    process = train_in_background(tmp_path, "--recipe", recipe, "--run", "killed", *short)
+    wait_for_checkpoint(tmp_path / "killed", process)
+    process.kill()
+    process.communicate()
+    assert ivvit("train", "--resume", "killed").code == 0
+    assert ivvit("train", "--recipe", recipe, "--run", "whole", *short).code == 0
+    killed, whole = (runs.find_checkpoint(tmp_path / name) for name in ("killed", "whole"))
+    assert runs.read_meta(killed).iteration == 40
+    assert runs.digest_file(killed / "model.safetensors") == runs.digest_file(
+        whole / "model.safetensors"
+    )
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_end_with_a_line_and_a_code(recipe, tmp_path, number, code):
+    process = train_in_background(
+        tmp_path, "--recipe", recipe, "--run", "run", "schedule.iterations=1000000"
+    )
+    wait_for_checkpoint(tmp_path / "run", process)
+    process.send_signal(number)
+    stderr = process.communicate(timeout=30)[1]
+    assert process.returncode == code
+    assert f"error: {number.name}: stopped after iteration" in stderr
+    assert stderr.splitlines()[-1] == "hint: ivvit train --resume run"
+
+
+def test_torchrun(recipe, tmp_path):
+    """Two processes: one prints, both end, and the run is whole."""
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
+    launcher = (*launcher, "--master-port", str(29500 + os.getpid() % 1000), *IVVIT[1:])
+    process = train_in_background(
+        tmp_path, "--recipe", recipe, "--run-dir", "run", launcher=launcher
+    )
+    stderr = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, stderr
+    assert stderr.count("iteration 8/8") == 1
+    assert stderr.count("next: ") == 1
+    assert runs.read_meta(runs.find_checkpoint(tmp_path / "run")).iteration == 8
