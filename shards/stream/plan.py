@@ -2,15 +2,17 @@
 
 A dataset's samples are laid end to end, epoch after epoch, each epoch in an order of its own;
 batches are cut from that line without regard to where epochs end. The order is never stored: it is
-a permutation that is computed where it is asked for, a Feistel network over the next power of four,
-whose values outside the dataset are walked on until they fall inside (Black and Rogaway 2002,
-"Ciphers with Arbitrary Finite Domains", sections 3 and 4). Hence any step is reached at once, and
-neither ranks nor workers nor resuming can change what is drawn.
+a permutation that is computed where it is asked for: a generalised Feistel network over the least
+rectangle that holds the dataset, whose values outside the dataset are walked on until they fall
+inside (Black and Rogaway 2002, "Ciphers with Arbitrary Finite Domains": generalised Feistel and
+cycle walking). Hence any step is reached at once, and neither ranks nor workers nor resuming can
+change what is drawn.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from math import isqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,19 +56,25 @@ class Plan:
 
 def permute(places: NDArray[np.int64], samples: int, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Map places in [0, samples) to distinct numbers in [0, samples); `keys` is (rounds,)."""
-    half = max((samples - 1).bit_length() + 1, 2) // 2  # bits of half a word
-    values = _feistel(places.astype(np.uint64), half, keys)
+    high = isqrt(samples - 1) + 1
+    low = -(-samples // high)  # high * low is the least such product that holds every sample
+    values = _feistel(places.astype(np.uint64), high, low, keys)
     while (outside := values >= samples).any():
-        values[outside] = _feistel(values[outside], half, keys)
+        values[outside] = _feistel(values[outside], high, low, keys)
     return values.astype(np.int64)
 
 
-def _feistel(values: NDArray[np.uint64], half: int, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    bits, mask = np.uint64(half), np.uint64((1 << half) - 1)
-    left, right = values >> bits, values & mask
-    for key in keys:
-        left, right = right, left ^ (_mix(right ^ key) & mask)
-    return left << bits | right
+def _feistel(
+    values: NDArray[np.uint64], high: int, low: int, keys: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
+    """Permute [0, high * low): a word is a digit below `high` and one below `low`."""
+    moduli = np.array([high, low], np.uint64)
+    left, right = np.divmod(values, moduli[1])
+    for turn, key in enumerate(keys):  # an even number of rounds, so the digits end where they were
+        modulus = moduli[turn % 2]
+        left, right = right, (left + _mix(right ^ key) % modulus) % modulus
+    permuted: NDArray[np.uint64] = left * moduli[1] + right
+    return permuted
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from shards.errors import InputError
 from shards.index import CODECS, DatasetInfo, Kind, ShardInfo, open_index, read_dataset_info
-from shards.stream.decode import Pixels, decode_frame
+from shards.stream.decode import Pixels, decode_frame, frame_room
 
 OPEN_SHARDS = 64  # descriptors kept per split
 _BRIDGE = 1536  # bytes read in vain to save a call: a tar header and two paddings lie within
@@ -52,6 +52,7 @@ class Split:
                 f"{folder / split.index}: lists {len(index.samples)} samples, "
                 f"but the dataset's manifest says {split.samples}"
             )
+        self.folder = folder
         self.dataset = info.name
         self.name = name
         self.kind: Kind = info.kind
@@ -88,17 +89,22 @@ class Split:
         with self.naming(i):
             return self._read(i, frames)
 
-    def pixels(self, i: int, frames: Numbers | None = None) -> Iterator[Pixels]:
+    def pixels(
+        self, i: int, frames: Numbers | None = None, *, reuse: bool = False
+    ) -> Iterator[Pixels]:
         """Yield sample `i`'s decoded frames `frames` (all by default), each (H, W, 3).
+
+        With `reuse` a frame lasts only until the next one, which takes its memory.
 
         Raises:
             InputError: as in `read`, or a frame is damaged or not of the recorded size.
         """
         record = self.samples[i]
         codec, size = CODECS[record["codec"]], (int(record["height"]), int(record["width"]))
+        room = frame_room(size[1], size[0]) if reuse else None
         with self.naming(i):
             for data in self._read(i, frames):
-                pixels = decode_frame(data, codec)
+                pixels = decode_frame(data, codec, room)
                 if pixels.shape[:2] != size:
                     raise InputError(f"a frame is {pixels.shape[:2]} high and wide, not {size}")
                 yield pixels

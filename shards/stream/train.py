@@ -169,9 +169,13 @@ def _fill(split: Split, draws: list[Draw], slots: NDArray[np.uint8]) -> None:
     for draw, slot in zip(draws, slots, strict=True):
         top, left, height, width = draw.crop.cut
         numbers, turns = np.unique(draw.frames, return_inverse=True)
-        for number, pixels in enumerate(split.pixels(draw.index, numbers)):
-            cut = pixels[top : top + height, left : left + width]
-            for turn in np.flatnonzero(turns == number):
-                slot[turn, :height, :width] = cut
+        places: list[list[int]] = [[] for _ in numbers]
+        for place, turn in enumerate(turns.tolist()):
+            places[turn].append(place)
+        for where, pixels in zip(
+            places, split.pixels(draw.index, numbers, reuse=True), strict=True
+        ):
+            for place in where:
+                slot[place, :height, :width] = pixels[top : top + height, left : left + width]
         slot[:, height:] = 0
         slot[:, :height, width:] = 0

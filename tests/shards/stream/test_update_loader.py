@@ -79,7 +79,7 @@ def naive_image(stream, step, position):
     )
     top, left, height, width = crop.cut
     pixels = decode_frame(sample.frames[0], "png")[top : top + height, left : left + width]
-    image = resize(np.ascontiguousarray(pixels), (32, 32))
+    image = resize(pixels.copy(), (32, 32))
     return sample.key, sample.label, image.flip(-1) if generator.random() < 0.5 else image
 
 

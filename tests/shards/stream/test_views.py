@@ -60,9 +60,9 @@ def test_video_views_equal_naive_ones(tmp_path, text):
 def test_each_distinct_frame_is_decoded_once(tmp_path, monkeypatch):
     decoded = []
 
-    def count(data, codec):
+    def count(data, codec, *rest):
         decoded.append(data)
-        return decode_frame(data, codec)
+        return decode_frame(data, codec, *rest)
 
     monkeypatch.setattr("shards.stream.reader.decode_frame", count)
     split = split_of(tmp_path, [(48, 64)], frames=20)
