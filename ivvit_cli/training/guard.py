@@ -69,5 +69,6 @@ def _is_full(error: Exception) -> bool:
 
 
 def _size(batch: Batch) -> str:
-    clips, frames = batch.frames.shape[:2]
-    return f"{batch.dataset}: {clips} x {frames} frames per process"
+    count, frames = batch.frames.shape[:2]
+    what = "images" if batch.kind == "image" else f"clips of {frames} frames"
+    return f"{batch.dataset}: {count} {what} per process"
