@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from ivvit_cli import app
+
 
 @dataclass(frozen=True)
 class Result:
@@ -43,6 +45,23 @@ def ivvit(tmp_path: Path) -> Callable[..., Result]:
         return Result(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture
+def ivvit_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Result]:
+    """Run `ivvit ARGS…` in this process, in `tmp_path`: for many runs that need torch."""
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ.keys() - clean_environment().keys():
+        monkeypatch.delenv(name)
+
+    def run_here(*args: object) -> Result:
+        code = app.run([*map(str, args)])
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return run_here
 
 
 def clean_environment() -> dict[str, str]:

@@ -132,18 +132,17 @@ def check(name: Name, overrides: Overrides = None, as_json: Json = False) -> Non
 
 def _check_dataset(recipe: "Recipe", dataset: str) -> dict[str, Any]:
     from ivvit_cli.config import resolve_shards
-    from shards import open_dataset
+    from ivvit_cli.training.data import DataSpec, open_sources
 
     section = recipe.data[dataset]
     folder = resolve_shards(section.shards)
     if not folder.is_dir():
         return {"state": "no shards yet", "detail": str(folder), "classes": None}
-    opened = open_dataset(folder)
-    split = opened[section.split]
-    if opened.kind == "video" and section.clip is None:
-        raise UsageError(f"data.{dataset}: {folder} holds videos, so the recipe needs `clip`")
-    detail = f"{len(split)} {opened.kind}s in {section.split!r}, {len(opened.classes)} classes"
-    return {"state": "good", "detail": detail, "classes": len(opened.classes)}
+    spec = DataSpec(folder=folder, **section.model_dump())
+    source = open_sources({dataset: spec})[dataset]
+    classes = len(source.dataset.classes)
+    detail = f"{len(source.train)} {source.dataset.kind}s in {section.split!r}, {classes} classes"
+    return {"state": "good", "detail": detail, "classes": classes}
 
 
 def _check_model(recipe: "Recipe", datasets: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Result
+from media import write_image
 
 from ivvit_cli.config import load_recipe
 
@@ -46,12 +48,12 @@ def test_a_copy_is_usable_and_never_overwrites(ivvit: Ivvit, tmp_path: Path) -> 
     assert ivvit("recipe", "cp", "iv-vit", "nowhere/x.yaml").code == 3
 
 
-def test_check_says_what_it_checked(ivvit: Ivvit) -> None:
-    document = ivvit("recipe", "check", "iv-vit-small", "--json").json
+def test_check_says_what_it_checked(ivvit_here: Ivvit) -> None:
+    document = ivvit_here("recipe", "check", "iv-vit-small", "--json").json
     assert document["model"]["size"] == 64
     assert 2e6 < document["model"]["parameters"] < 4e6
     assert {found["state"] for found in document["datasets"].values()} == {"no shards yet"}
-    table = ivvit("recipe", "check", "iv-vit-small")
+    table = ivvit_here("recipe", "check", "iv-vit-small")
     assert table.code == 0
     assert "backbone" in table.stdout
 
@@ -64,22 +66,43 @@ def test_check_says_what_it_checked(ivvit: Ivvit) -> None:
         ("model.backbone_args.dpth=3", "backbone vit_tiny_patch16_224"),
     ],
 )
-def test_check_finds_what_is_wrong(ivvit: Ivvit, override: str, error: str) -> None:
-    done = ivvit("recipe", "check", "iv-vit-small", override)
+def test_check_finds_what_is_wrong(ivvit_here: Ivvit, override: str, error: str) -> None:
+    done = ivvit_here("recipe", "check", "iv-vit-small", override)
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {error}")
 
 
-def test_check_places_every_fault_of_a_file(ivvit: Ivvit, tmp_path: Path) -> None:
+def test_check_places_every_fault_of_a_file(ivvit_here: Ivvit, tmp_path: Path) -> None:
     (tmp_path / "my.yaml").write_text("extends: iv-vit\noptim:\n  wieght_decay: 1\n  lr: x\n")
-    done = ivvit("recipe", "check", "my.yaml")
+    done = ivvit_here("recipe", "check", "my.yaml")
     assert done.code == 2
     assert "error: my.yaml:3: optim.wieght_decay: unknown key" in done.stderr
     assert "error: my.yaml:4: optim.lr: must be a number, not 'x'" in done.stderr
 
 
-def test_check_opens_the_shards_that_exist(ivvit: Ivvit, tmp_path: Path) -> None:
+def test_check_opens_the_shards_that_exist(ivvit_here: Ivvit, tmp_path: Path) -> None:
     (tmp_path / "data/cifar100").mkdir(parents=True)
-    done = ivvit("recipe", "check", "iv-vit-small")
+    done = ivvit_here("recipe", "check", "iv-vit-small")
     assert (done.code, done.stdout) == (3, "")
     assert "data/cifar100" in done.stderr
+
+
+def test_check_holds_a_recipe_against_its_shards(ivvit_here: Ivvit, tmp_path: Path) -> None:
+    for split, name in (("train", "a"), ("train", "b"), ("val", "a")):
+        folder = tmp_path / "pictures" / split / name
+        folder.mkdir(parents=True)
+        write_image(folder / "1.png", np.zeros((8, 8, 3), np.uint8))
+    assert ivvit_here("shard", "imagefolder", "pictures", "-o", "data/cifar100").code == 0
+    document = ivvit_here("recipe", "check", "iv-vit-small", "--json").json
+    assert document["datasets"]["cifar100"] == {
+        "state": "good",
+        "detail": "2 images in 'train', 2 classes",
+        "classes": 2,
+    }
+    done = ivvit_here("recipe", "check", "iv-vit-small", "data.cifar100.split=trian")
+    assert (done.code, done.stdout) == (3, "")
+    assert "trian" in done.stderr
+    clip = "data.cifar100.clip={sample: uniform}"
+    done = ivvit_here("recipe", "check", "iv-vit-small", clip)
+    assert (done.code, done.stdout) == (2, "")
+    assert "data.cifar100: has a `clip`" in done.stderr
