@@ -102,9 +102,25 @@ def test_the_shift_as_the_naive_implementation(
     assert torch.equal(x, kept)
 
 
-def test_the_gradient_of_the_shift() -> None:
+@pytest.mark.parametrize("layout", ["official", "paper"])
+def test_the_gradient_of_the_shift(layout: Any) -> None:
     x = images(6, 2, 5).double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda tokens: shift_class_tokens(tokens, 3, 2), x)
+    assert torch.autograd.gradcheck(lambda tokens: shift_class_tokens(tokens, 3, 2, layout), x)
+
+
+def test_a_compiler_sees_one_graph() -> None:
+    """The tracer alone, since code generation takes long; a break in the graph is an error."""
+    model = small_model(heads={"a.b": 5}, temporal={"kind": "token_shift"})
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True, dynamic=False)
+    clips = images(2, 4, 3, 16, 16)
+    results = []
+    for run in (model, compiled):
+        model.zero_grad(set_to_none=True)
+        logits = run(clips, "a.b")
+        logits.sum().backward()
+        results.append([logits, *(p.grad for p in model.parameters())])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_a_shift_of_no_channel_is_the_plain_vit() -> None:

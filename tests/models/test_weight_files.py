@@ -93,7 +93,9 @@ def test_a_tensor_that_shows_more_than_it_owns(tmp_path: Path) -> None:
     assert report.missing == ("encoder.vit.pos_embed",)
 
 
-@pytest.mark.parametrize("shape", [(24,), (1, 0, 24), (1, 7, 24), (1, 5, 8), (2, 5, 24), ()])
+@pytest.mark.parametrize(
+    "shape", [(24,), (1, 0, 24), (1, 7, 24), (1, 5, 8), (2, 5, 24), (24, 3, 0, 0), ()]
+)
 def test_embeddings_of_impossible_shapes(tmp_path: Path, shape: tuple[int, ...]) -> None:
     state = small_model(depth=5).encoder.vit.state_dict()
     state["pos_embed"] = torch.ones(shape)

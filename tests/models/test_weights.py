@@ -112,6 +112,16 @@ def test_a_run_or_a_checkpoint(tmp_path: Path, place: str) -> None:
     assert all(torch.equal(new[key], model.heads["new"].state_dict()[key]) for key in new)
 
 
+@pytest.mark.parametrize("head", ["a", "b"])
+def test_a_head_takes_its_own_classifier(tmp_path: Path, head: str) -> None:
+    heads = {"a": 4, "b": 4, "c": 4}
+    trained, model = small_model(heads=heads, seed=5), small_model(heads=heads)
+    load_weights(model, saved(trained.state_dict(), tmp_path / "w.safetensors"), head=head)
+    x = images(2, 3, 16, 16)
+    same = [torch.equal(model(x, name), trained(x, name)) for name in heads]
+    assert same == [name == head for name in heads]
+
+
 def test_the_only_head_of_a_run_fits_a_head_of_another_name(tmp_path: Path) -> None:
     trained = small_model(heads={"k400": 4}, seed=5)
     source = saved(trained.state_dict(), tmp_path / "w.safetensors")

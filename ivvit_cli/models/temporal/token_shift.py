@@ -3,7 +3,7 @@
 Zhang et al., Token Shift Transformer for Video Classification, ACM MM 2021, Eq. 4-8; IV-ViT Eq. 7.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -74,6 +74,28 @@ def shift_class_tokens(x: Tensor, frames: int, fold: int, layout: Layout = "offi
 
     At the ends of a clip, where there is no neighbour, zeros move in.
     """
+    shifted: Tensor = _Shift.apply(x, frames, fold, layout)
+    return shifted
+
+
+class _Shift(torch.autograd.Function):
+    """The shift is linear, and its transpose is the shift of the other layout.
+
+    Autograd would find that too, but through several buffers of the size of all tokens.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, frames: int, fold: int, layout: Layout) -> Tensor:
+        ctx.frames, ctx.fold, ctx.layout = frames, fold, layout
+        return _shift(x, frames, fold, layout)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        other: Layout = "paper" if ctx.layout == "official" else "official"
+        return _shift(grad, ctx.frames, ctx.fold, other), None, None, None
+
+
+def _shift(x: Tensor, frames: int, fold: int, layout: Layout) -> Tensor:
     cls = x[:, 0].view(-1, frames, x.shape[-1])  # (B, T, D)
     first, second, rest = cls.tensor_split((fold, 2 * fold), dim=-1)
     if layout == "official":
@@ -81,7 +103,7 @@ def shift_class_tokens(x: Tensor, frames: int, fold: int, layout: Layout = "offi
     else:
         first, second = _from_previous(first), _from_next(second)
     cls = torch.cat((first, second, rest), dim=-1).flatten(0, 1)  # (B*T, D)
-    return torch.cat((cls.unsqueeze(1), x[:, 1:]), dim=1)
+    return x.select_scatter(cls, dim=1, index=0)
 
 
 def _from_next(x: Tensor) -> Tensor:
