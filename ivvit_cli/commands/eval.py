@@ -62,7 +62,10 @@ def evaluate(
                 model, meta, target, views=wanted, batch=batch, device=place, on_sample=bar.advance
             )
         _warn_of_undefined(outcome)
-        console.say(f"{title}: details in {save_outcome(outcome, checkpoint, meta)}")
+        try:
+            console.say(f"{title}: details in {save_outcome(outcome, checkpoint, meta)}")
+        except OSError as error:  # figures that took hours are worth more than their files
+            console.warn(f"{title}: the details could not be saved: {error}")
         outcomes.append(outcome)
     if as_json:
         console.print_json(_document(outcomes))
@@ -77,9 +80,9 @@ def _open_targets(
     from ivvit_cli.config import resolve_shards
     from ivvit_cli.evaluation.targets import choose_heads, open_target
 
-    folders = {name: head.shards for name, head in meta.heads.items()}
-    folders |= _parse_moved(moved)
-    choose_heads(list(meta.heads), list(_parse_moved(moved)), "--data")
+    elsewhere = _parse_moved(moved)
+    choose_heads(list(meta.heads), list(elsewhere), "--data")
+    folders = {name: head.shards for name, head in meta.heads.items()} | elsewhere
     return [
         open_target(
             name, meta.heads[name].model_dump(), folder=resolve_shards(folders[name]), split=split

@@ -10,6 +10,7 @@ from ivvit_cli import console
 from ivvit_cli.errors import InputError
 
 if TYPE_CHECKING:
+    from ivvit_cli.prediction.files import MediaFile
     from ivvit_cli.prediction.heads import Head
     from ivvit_cli.prediction.runner import Prediction
     from ivvit_cli.runs import Meta
@@ -40,16 +41,15 @@ def predict(
 ) -> None:
     """Predict the labels of images and videos, with every head or the named ones.
 
-    A file is read as the samples of the head's own dataset were, so it gets the score that `ivvit
-    eval` gives it there. Every head takes either kind: a file of the other kind is read as the
-    first head of that kind reads it.
+    A file is read as the samples of the head's dataset were, so it gets the scores of `ivvit eval`.
+    Every head takes either kind: one that is not its own is read as the first head of that kind
+    reads it; without one, an image as it is, a video as 8 frames spread over it.
 
     Examples:
       ivvit predict clip.mp4 --ckpt runs/demo
       ivvit predict photos/ clip.avi --ckpt runs/demo@best-ucf101 --head ucf101 --json
     """
     from ivvit_cli.evaluation.device import choose_device
-    from ivvit_cli.prediction.files import find_media
     from ivvit_cli.prediction.runner import predict as score
     from ivvit_cli.runs import find_checkpoint, load_model, read_meta
     from shards.stream.views import parse_views
@@ -59,8 +59,7 @@ def predict(
     wanted = parse_views(views or meta.eval.views)
     heads = _choose(meta, head or [])
     place = choose_device(device)
-    media, left_out = find_media(files)
-    _say_left_out(left_out)
+    media = _find_media(files)
     with console.progress("predicting", len(media), "files") as bar:
         predictions = score(
             load_model(checkpoint, place)[0],
@@ -90,11 +89,15 @@ def _choose(meta: "Meta", wanted: Sequence[str]) -> "list[Head]":
     return [entry for entry in make_heads(described) if entry.name in names]
 
 
-def _say_left_out(paths: Sequence[Path]) -> None:
-    if paths:
-        files = "1 file that is" if len(paths) == 1 else f"{len(paths)} files that are"
-        names = [path.name for path in paths[:NAMED]] + ["…"] * (len(paths) > NAMED)
+def _find_media(paths: Sequence[Path]) -> "list[MediaFile]":
+    from ivvit_cli.prediction.files import find_media
+
+    media, left_out = find_media(paths)
+    if left_out:
+        files = "1 file that is" if len(left_out) == 1 else f"{len(left_out)} files that are"
+        names = [path.name for path in left_out[:NAMED]] + ["…"] * (len(left_out) > NAMED)
         console.say(f"left out {files} neither image nor video: {', '.join(names)}")
+    return media
 
 
 def _document(prediction: "Prediction", heads: "Sequence[Head]", top: int) -> dict[str, Any]:

@@ -46,16 +46,15 @@ def evaluate(
         on_sample: called once per sample of this rank.
 
     Raises:
-        InputError: the split is empty, or a sample cannot be read or decoded.
-        EnvironmentFault: `batch` views do not fit into the device's memory.
+        InputError: the split is empty, or a sample cannot be read.
+        EnvironmentFault: `batch` views do not fit into memory.
     """
     count = len(split)
     if not count:
         raise InputError(f"{dataset}: the split {split.name} holds no sample to evaluate on")
-    per_rank = -(-count // world)
+    turns, per_rank = range(rank, count, world), -(-count // world)
     rows = pass_size(batch, per_rank * most_views(split.kind, views))
     forward = ViewForward(model, dataset, size=rows, average=average)
-    turns = range(rank, count, world)
     own = torch.zeros(per_rank, len(split.classes), device=device)
     with (
         torch.no_grad(),  # not inference_mode: what a model caches has to stay usable in training

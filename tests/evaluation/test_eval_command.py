@@ -169,6 +169,14 @@ def test_nan_scores_are_reported(made, run, capsys):
     assert "warning: films: 4 of 4 samples got NaN scores" in err
 
 
+def test_figures_are_printed_even_if_their_files_cannot_be_written(run, capsys):
+    (run / "eval").touch()  # a file where the folder would be
+    evaluate(str(run), device="cpu", as_json=True)
+    out, err = capsys.readouterr()
+    assert len(json.loads(out)["datasets"]) == 2
+    assert err.count("the details could not be saved") == 2
+
+
 def test_a_run_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match="norun: no such run"):
         evaluate(str(tmp_path / "norun"))
