@@ -229,6 +229,14 @@ def test_keys_of_no_known_format(tmp_path: Path) -> None:
         load_weights(small_model(), source)
 
 
+def test_parts_that_cannot_be_joined(tmp_path: Path) -> None:
+    state = to_tokshift(timm_vit().state_dict())
+    state["transformer.encoder.layer.0.attn.key.weight"] = torch.ones(2, 3, 4)
+    source = saved(state, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"is damaged \(tokshift\)"):
+        load_weights(small_model(), source)
+
+
 def test_a_classifier_that_does_not_fit(tmp_path: Path) -> None:
     vit, model = timm_vit(classes=7), small_model(heads={"a": 5})
     before = {key: value.clone() for key, value in model.state_dict().items()}

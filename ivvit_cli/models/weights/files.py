@@ -69,6 +69,8 @@ def _inner(document: object) -> object:
 
 def _is_plain(value: object) -> bool:
     """Tell whether a value is a dense tensor that owns as many bytes as it shows."""
-    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
         return False
-    return value.device.type == "cpu" and value.untyped_storage().nbytes() >= value.nbytes
+    if value.is_quantized or value.is_nested or value.device.type != "cpu":
+        return False
+    return value.untyped_storage().nbytes() >= value.nbytes

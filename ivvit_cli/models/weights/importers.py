@@ -6,7 +6,7 @@ a `heads.Head`.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,9 +21,9 @@ _WRAPPERS = re.compile(r"^(_orig_mod\.|module\.|model\.|base_model\.|backbone\.)
 
 @dataclass(frozen=True)
 class Importer:
-    """One naming: how to recognise it by its keys, and how to translate it."""
+    """One naming: a key that only it has, and how to translate it."""
 
-    matches: Callable[[Collection[str]], bool]
+    key: str
     convert: Callable[[Mapping[str, Tensor]], State]
 
 
@@ -31,12 +31,15 @@ def import_state(tensors: Mapping[str, Tensor], source: str) -> tuple[str, State
     """Recognise a state dict by its keys; return the format's name and the translated dict.
 
     Raises:
-        InputError: the keys are of no known format.
+        InputError: the keys are of no known format, or the tensors do not fit together.
     """
     state = {_WRAPPERS.sub("", key): value for key, value in tensors.items()}
     for name, importer in IMPORTERS.items():
-        if importer.matches(state.keys()):
-            return name, importer.convert(state)
+        if importer.key in state:
+            try:
+                return name, importer.convert(state)
+            except RuntimeError as error:  # tensors of crafted shapes cannot be joined
+                raise InputError(f"{source}: is damaged ({name}): {error}") from None
     keys = ", ".join(list(tensors)[:3]) or "none"
     raise InputError(
         f"{source}: no known format ({len(tensors)} tensors: {keys} ...)",
@@ -94,9 +97,7 @@ def _place(key: str) -> str:
 
 
 IMPORTERS: dict[str, Importer] = {
-    "ivvit": Importer(lambda keys: "encoder.vit.patch_embed.proj.weight" in keys, from_ivvit),
-    "tokshift": Importer(
-        lambda keys: "transformer.embeddings.patch_embeddings.weight" in keys, from_tokshift
-    ),
-    "timm": Importer(lambda keys: "blocks.0.norm1.weight" in keys, from_timm),
+    "ivvit": Importer("encoder.vit.patch_embed.proj.weight", from_ivvit),
+    "tokshift": Importer("transformer.embeddings.patch_embeddings.weight", from_tokshift),
+    "timm": Importer("blocks.0.norm1.weight", from_timm),
 }

@@ -37,9 +37,9 @@ def _read_timm(name: str) -> dict[str, Tensor]:
     except RuntimeError:  # an unknown tag
         config = None
     if config is None or not config.has_weights:
-        architecture = name.partition(".")[0]
-        tags = timm.list_pretrained(f"{architecture}.*")
-        raise UsageError(f"timm:{name}: timm has no such weights", hint=f"it has {', '.join(tags)}")
+        tags = ", ".join(timm.list_pretrained(f"{name.partition('.')[0]}.*"))
+        hint = f"it has {tags}" if tags else "it has none for this model"
+        raise UsageError(f"timm:{name}: timm has no such weights", hint=hint)
     with _downloading(f"timm:{name}"):
         state: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
     return state
