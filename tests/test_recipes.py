@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from conftest import clean_environment
 
@@ -98,3 +99,12 @@ def test_the_wheel_carries_the_recipes(tmp_path: Path) -> None:
         text=True,
     )
     assert where.stdout.strip() == os.fspath(site / "ivvit_cli" / "_recipes")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_weights_that_a_recipe_takes_from_timm_exist(name: str) -> None:
+    weights = load_recipe(name).model.weights or ""
+    if weights.startswith("timm:"):
+        config = timm.get_pretrained_cfg(weights.removeprefix("timm:"))
+        assert config is not None
+        assert config.has_weights

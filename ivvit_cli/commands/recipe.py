@@ -1,5 +1,6 @@
 """`ivvit recipe`: the recipes that come with ivvit, and the check of any recipe."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,14 +104,14 @@ def cp(
         raise InputError(f"{target.parent}: no such folder")
     target.write_bytes(source.read_bytes())
     console.print_text(console.clean(target))
-    console.next_step(f"ivvit recipe check {target}")
+    console.next_step(shlex.join(["ivvit", "recipe", "check", str(target)]))
 
 
 def check(name: Name, overrides: Overrides = None, as_json: Json = False) -> None:
     """Check a recipe: its keys and values, its backbone, and the shards that exist.
 
     The model is built without memory for its weights, so any size is checked in seconds. Shards
-    that do not exist yet are named, and are no error.
+    and weights that do not exist yet are named, and are no error.
 
     Examples:
       ivvit recipe check my-recipe.yaml
@@ -120,14 +121,18 @@ def check(name: Name, overrides: Overrides = None, as_json: Json = False) -> Non
 
     recipe = load_recipe(name, overrides or [])
     datasets = {dataset: _check_dataset(recipe, dataset) for dataset in recipe.data}
-    document = {"recipe": name, "model": _check_model(recipe, datasets), "datasets": datasets}
+    weights = _check_weights(recipe.model.weights)
+    model = _check_model(recipe, datasets)
+    document = {"recipe": name, "model": model, "weights": weights, "datasets": datasets}
     if as_json:
         console.print_json(document)
         return
-    rows = [("keys and values", "good", ""), ("backbone", "good", _describe_model(document))]
-    rows += [(dataset, found["state"], found["detail"]) for dataset, found in datasets.items()]
+    size = f"{model['parameters'] / 1e6:.1f} M parameters, {model['size']} px"
+    rows = [("keys and values", "good", ""), ("backbone", "good", size)]
+    checked = {"weights": weights, **datasets}
+    rows += [(what, found["state"], found["detail"]) for what, found in checked.items()]
     console.table(f"Recipe {name}", ["what", "state", "detail"], rows)
-    console.next_step(f"ivvit train --recipe {name}")
+    console.next_step(shlex.join(["ivvit", "train", "--recipe", name, *(overrides or [])]))
 
 
 def _check_dataset(recipe: "Recipe", dataset: str) -> dict[str, Any]:
@@ -157,6 +162,10 @@ def _check_model(recipe: "Recipe", datasets: dict[str, Any]) -> dict[str, Any]:
     return {"parameters": parameters, "size": recipe.input.size or model.input.size}
 
 
-def _describe_model(document: dict[str, Any]) -> str:
-    model = document["model"]
-    return f"{model['parameters'] / 1e6:.1f} M parameters, {model['size']} px"
+def _check_weights(source: str | None) -> dict[str, Any]:
+    if source is None:
+        return {"state": "good", "detail": "random"}
+    if source.startswith(("timm:", "hf:")):
+        return {"state": "good", "detail": f"{source}, fetched when training starts"}
+    there = Path(source.partition("@")[0]).expanduser().exists()
+    return {"state": "good" if there else "not there yet", "detail": source}

@@ -53,9 +53,12 @@ def test_check_says_what_it_checked(ivvit_here: Ivvit) -> None:
     assert document["model"]["size"] == 64
     assert 2e6 < document["model"]["parameters"] < 4e6
     assert {found["state"] for found in document["datasets"].values()} == {"no shards yet"}
-    table = ivvit_here("recipe", "check", "iv-vit-small")
+    assert document["weights"] == {"state": "good", "detail": "random"}
+    table = ivvit_here("recipe", "check", "iv-vit", "optim.lr=1")
     assert table.code == 0
-    assert "backbone" in table.stdout
+    assert "85.8 M parameters, 224 px" in table.stdout
+    assert "not there yet" in table.stdout
+    assert table.stderr == "next: ivvit train --recipe iv-vit optim.lr=1\n"
 
 
 @pytest.mark.parametrize(
