@@ -21,7 +21,7 @@ class Screen:
     def __init__(self, total: int) -> None:
         self._total = total
         self._live: Live | None = None
-        self._said = float("-inf")
+        self._painted = self._said = float("-inf")
         self._pace = 0.0  # seconds per iteration, smoothed
         self._rows: dict[str, Mapping[str, Any]] = {}
         self._scores: dict[str, Mapping[str, Any]] = {}
@@ -48,16 +48,15 @@ class Screen:
         self._pace = 0.9 * self._pace + 0.1 * seconds if self._pace else seconds
         self._rows |= {row["dataset"]: row for row in rows}
         now = time.monotonic()
-        if self._live:
-            if now - self._said >= _TERMINAL_PERIOD:
-                self._said = now
-                self._live.update(self._table(iteration), refresh=True)
-            return None
+        if self._live and now - self._painted >= _TERMINAL_PERIOD:
+            self._painted = now
+            self._live.update(self._table(iteration), refresh=True)
         if now - self._said < console.PLAIN_PERIOD and iteration < self._total:
             return None
         self._said = now
         line = self._line(iteration)
-        console.say(line)
+        if not self._live:
+            console.say(line)
         return line
 
     def validated(self, iteration: int, scores: Mapping[str, Mapping[str, Any]]) -> str:

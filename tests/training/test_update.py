@@ -1,0 +1,109 @@
+"""The losses of an update against their definition, and its micro-batches."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_runs import MODEL
+
+from ivvit_cli.models import build_model
+from ivvit_cli.training.assemble import wants_bf16
+from ivvit_cli.training.optim import build_optimiser
+from ivvit_cli.training.update import Update, micro_batches
+from shards.stream.batch import Batch
+
+INPUT = {"size": 32, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
+
+
+def make_batch(name, count, frames, weights=None, total=None):
+    torch.manual_seed(count)
+    return Batch(
+        dataset=name,
+        kind="video" if frames > 1 else "image",
+        frames=torch.randint(0, 256, (count, frames, 40, 48, 3), dtype=torch.uint8),
+        boxes=torch.tensor([[2.0, 3.0, 30.0, 35.0]] * count, dtype=torch.float64),
+        extents=torch.tensor([[40, 48]] * count),
+        flips=torch.arange(count) % 2 == 0,
+        labels=torch.arange(count) % 3,
+        weights=torch.ones(count) if weights is None else torch.tensor(weights),
+        count=total or count,
+        keys=tuple(f"{name}{i}" for i in range(count)),
+    )
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    model = build_model(MODEL, {"a": 3, "b": 3})
+    for parameter in model.heads.parameters():
+        torch.nn.init.normal_(parameter)
+    return model
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("frames", [1, 4])
+def test_loss_is_its_definition(model, smoothing, frames):
+    batch = make_batch("a", 4, frames, weights=[1.0, 1.0, 1.0, 0.0], total=7)
+    outcome = Update(model, **INPUT, label_smoothing=smoothing)({"a": batch})["a"]
+    logits = model(batch.render(*INPUT.values()), "a").double()
+    loss = correct = 0.0
+    for row, label in zip(logits[:3].tolist(), batch.labels.tolist(), strict=False):
+        total = math.log(sum(map(math.exp, row)))
+        target = [smoothing / 3 + (1 - smoothing) * (k == label) for k in range(3)]
+        loss += sum(t * (total - x) for t, x in zip(target, row, strict=True)) / 7
+        correct += max(row) == row[label]
+    assert outcome.loss.item() == pytest.approx(loss, rel=1e-5)
+    assert outcome.correct.item() == correct
+
+
+def test_bf16_keeps_the_loss_in_float32(model):
+    batches = {"a": make_batch("a", 4, 1)}
+    exact = Update(model, **INPUT)(batches)["a"].loss
+    rounded = Update(model, **INPUT, bf16=True)(batches)["a"].loss
+    assert rounded.dtype == torch.float32
+    assert rounded != exact
+    assert rounded.item() == pytest.approx(exact.item(), rel=2e-2)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 12))
+def test_micro_batches_hold_every_sample_once(first, second, parts):
+    batches = {"a": make_batch("a", first, 1), "b": make_batch("b", second, 2)}
+    cut = micro_batches(batches, parts)
+    assert len(cut) == min(parts, max(first, second))
+    assert set(cut[-1]) == {"a", "b"}
+    for name, batch in batches.items():
+        pieces = [part[name] for part in cut if name in part]
+        assert sum((piece.keys for piece in pieces), ()) == batch.keys
+        assert {piece.count for piece in pieces} == {batch.count}
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "wanted"),
+    [
+        ("auto", "cpu", False),
+        ("auto", "cuda", True),
+        ("fp32", "cuda", False),
+        ("bf16", "cpu", True),
+    ],
+)
+def test_precision(precision, device, wanted):
+    assert wants_bf16(precision, torch.device(device)) == wanted
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_optimiser_skips_what_has_no_gradient(name):
+    """Torch's fused SGD fails here: the second parameter's momentum begins a step later."""
+    first, second = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+    optimiser = build_optimiser([first, second], name=name, lr=0.1, weight_decay=0.5)
+    first.grad = torch.ones(3)
+    optimiser.step()
+    assert torch.equal(second, torch.ones(3))
+    assert second not in optimiser.state or not optimiser.state[second]
+    before = first.detach().clone()
+    first.grad, second.grad = None, torch.ones(3)
+    optimiser.step()
+    assert torch.equal(first, before)
+    first.grad = torch.ones(3)
+    optimiser.step()
