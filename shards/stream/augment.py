@@ -45,14 +45,14 @@ def render(
     across = _weights(boxes[:, 1], boxes[:, 3], extents[:, 1], width, size)  # (N, S, W)
     across = torch.where(flips[:, None, None], across.flip(1), across)
     with torch.autocast(frames.device.type, enabled=False):
-        planes = clips.permute(0, 1, 4, 2, 3).contiguous().float().view(n, t * 3 * height, width)
-        columns = torch.bmm(across, planes.transpose(1, 2))  # (N, S, T*3*H)
-        columns = columns.view(n, size * t * 3, height)
-        pixels = torch.bmm(columns, down.transpose(1, 2))  # (N, S*T*3, S)
-    pixels = pixels.view(n, size, t, 3, size).permute(0, 2, 3, 4, 1)  # (N, T, 3, S, S)
+        planes = clips.permute(0, 2, 1, 4, 3).contiguous().float()  # (N, H, T, 3, W)
+        rows = torch.bmm(down, planes.view(n, height, -1)).view(n, -1, width)  # (N, S*T*3, W)
+        pixels = torch.bmm(rows, across.transpose(1, 2)).view(n, size, t, 3, size)
     gain = 1 / (255 * torch.tensor(std, dtype=torch.float32, device=frames.device))
-    shift = -torch.tensor(mean, device=frames.device) / torch.tensor(std, device=frames.device)
-    out = torch.addcmul(shift[:, None, None], pixels, gain[:, None, None]).contiguous()
+    shift = -255 * gain * torch.tensor(mean, dtype=torch.float32, device=frames.device)
+    out = torch.empty(n, t, 3, size, size, device=frames.device)
+    gain, shift = gain[:, None, None], shift[:, None, None]
+    torch.addcmul(shift, pixels.permute(0, 2, 3, 1, 4), gain, out=out)
     return out if frames.dim() == 5 else out.squeeze(1)
 
 
@@ -68,6 +68,7 @@ def _weights(start: Tensor, extent: Tensor, limit: Tensor, length: int, size: in
     steps = torch.arange(size, device=device, dtype=torch.float64) + 0.5
     centres = start[:, None, None] + steps[:, None] * scale  # (N, size, 1)
     places = torch.arange(length, device=device, dtype=torch.float64) + 0.5
-    weights = (1 - (places - centres).abs() / reach).clamp(min=0)  # (N, size, length)
+    distances = (places - centres).float().abs()  # (N, size, length); small ones are exact enough
+    weights = (1 - distances / reach.float()).clamp(min=0)
     weights = weights * (places < limit[:, None, None])
-    return (weights / weights.sum(-1, keepdim=True)).float()
+    return weights / weights.sum(-1, keepdim=True)

@@ -153,7 +153,7 @@ def _empty_batch(name: str, stream: TrainStream, draws: list[Draw], rows: int, p
     return Batch(
         dataset=name,
         kind=split.kind,
-        frames=torch.empty(shape, dtype=torch.uint8, pin_memory=pin),
+        frames=_room(shape, pin),
         boxes=torch.tensor(boxes, dtype=torch.float64),
         extents=torch.tensor(cuts),
         flips=torch.tensor([draw.flip for draw in draws] + [False] * fillers),
@@ -164,18 +164,23 @@ def _empty_batch(name: str, stream: TrainStream, draws: list[Draw], rows: int, p
     )
 
 
+def _room(shape: tuple[int, ...], pin: bool) -> torch.Tensor:
+    if pin:
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+    return torch.from_numpy(np.empty(shape, np.uint8))  # numpy asks for huge pages, torch does not
+
+
 def _fill(split: Split, draws: list[Draw], slots: NDArray[np.uint8]) -> None:
     """Decode the samples of `draws` into `slots` (n, T, H, W, 3); what is beside a cut is 0."""
     for draw, slot in zip(draws, slots, strict=True):
         top, left, height, width = draw.crop.cut
-        numbers, turns = np.unique(draw.frames, return_inverse=True)
-        places: list[list[int]] = [[] for _ in numbers]
-        for place, turn in enumerate(turns.tolist()):
-            places[turn].append(place)
-        for where, pixels in zip(
-            places, split.pixels(draw.index, numbers, reuse=True), strict=True
-        ):
-            for place in where:
-                slot[place, :height, :width] = pixels[top : top + height, left : left + width]
+        places: dict[int, list[int]] = {}  # of each distinct frame: short videos repeat some
+        for place, number in enumerate(draw.frames.tolist()):
+            places.setdefault(number, []).append(place)
+        numbers = sorted(places)
+        frames = split.pixels(draw.index, numbers, reuse=True)
+        for number, frame in zip(numbers, frames, strict=True):
+            for place in places[number]:
+                slot[place, :height, :width] = frame[top : top + height, left : left + width]
         slot[:, height:] = 0
         slot[:, :height, width:] = 0

@@ -92,7 +92,7 @@ def view_sample(
     fps: float,
     width: int,
     height: int,
-    read: Callable[[Sequence[int]], list[Pixels]],
+    read: Callable[[Sequence[int]], Iterable[Pixels]],
     views: Views,
     size: int,
     sample: Sampling = "window",
@@ -108,7 +108,7 @@ def view_sample(
         index, key, label: handed through.
         kind: `image` or `video`.
         frames, fps, width, height: of the stored sample.
-        read: returns the decoded frames (H, W, 3) of the given ascending numbers.
+        read: gives the decoded frames (H, W, 3) of the given ascending numbers, one by one.
         views: clips and crops.
         size: the side of the model's square input, which is the crops' short side, in pixels.
         sample, length, seconds, stride: the clip (`shards.stream.clips`).
@@ -136,13 +136,15 @@ def view_sample(
     bottom, right = (corners[:, :2] + corners[:, 2:]).max(0)
     boxes = np.array([crop.box for crop in crops])
     boxes[:, :2] += corners[:, :2] - (top, left)
-    pixels = [frame[top:bottom, left:right] for frame in read(numbers.tolist())]
+    pixels = np.empty((len(numbers), bottom - top, right - left, 3), np.uint8)
+    for room, frame in zip(pixels, read(numbers.tolist()), strict=True):
+        room[:] = frame[top:bottom, left:right]
     return ViewedSample(
         index=index,
         key=key,
         label=label,
         kind=kind,
-        frames=torch.from_numpy(np.stack(pixels)),
+        frames=torch.from_numpy(pixels),
         clips=rows.reshape(clips.shape),
         boxes=torch.from_numpy(boxes),
     )
@@ -204,7 +206,7 @@ class ViewLoader(Ahead[int, Future[ViewedSample], ViewedSample]):
             fps=float(record["fps"]),
             width=int(record["width"]),
             height=int(record["height"]),
-            read=lambda numbers: list(self._split.pixels(index, numbers)),
+            read=lambda numbers: self._split.pixels(index, numbers, reuse=True),
         )
 
     def _finish(self, pending: Future[ViewedSample]) -> ViewedSample:
