@@ -1,0 +1,1 @@
+"""A tour of ivvit on data that it makes itself: four small datasets, one joint model."""
