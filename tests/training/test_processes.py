@@ -15,7 +15,7 @@ pytest_plugins = ["training_fixtures"]
 
 SGD = (
     "optim.name=sgd",
-    "optim.lr=1e-3",
+    "optim.lr=1e-30",  # every update starts from the same weights
     "schedule.iterations=2",
     "checkpoint.every=1",
     "model.backbone_args.drop_path_rate=0",  # every process drops other paths
@@ -23,13 +23,15 @@ SGD = (
 
 
 def record(recipe, run, overrides):
-    """Train, and save what every update saw and what its gradient was."""
+    """Train in float64, and save what every update saw and what its gradient was."""
     from ivvit_cli.training import loop
 
     updates = []
     build = loop.Trainer.__post_init__
 
     def build_and_watch(trainer):
+        trainer.update.model.double()
+        trainer.update.model.register_forward_pre_hook(lambda _, args: (args[0].double(), args[1]))
         build(trainer)
         names = [name for name, _ in trainer.update.named_parameters()]
         trainer.update.register_forward_pre_hook(note_keys)
