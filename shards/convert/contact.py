@@ -30,26 +30,27 @@ def write_contact_sheet(path: Path, strips: Sequence[Strip], columns: int) -> No
     Raises:
         OSError: the file cannot be written.
     """
-    longest = max(len(strip.pictures) for strip in strips)
+    fitted = [[_fit(Image.fromarray(pixels)) for pixels in strip.pictures] for strip in strips]
+    longest = max(map(len, fitted))
     per_row = max(1, columns // longest)
-    rows = -(-len(strips) // per_row)
     width = longest * _CELL + _GAP  # of one strip
-    height = _CELL + _TEXT + _GAP
+    tallest = max(picture.height for pictures in fitted for picture in pictures)
+    height = tallest + _TEXT + _GAP
+    rows = -(-len(strips) // per_row)
     sheet = Image.new("RGB", (per_row * width + _GAP, rows * height + _GAP), _PAPER)
-    for place, strip in enumerate(strips):
+    for place, (strip, pictures) in enumerate(zip(strips, fitted, strict=True)):
         row, column = divmod(place, per_row)
-        _draw(sheet, strip, column * width + _GAP, row * height + _GAP, longest * _LETTERS)
+        left, top = column * width + _GAP, row * height + _GAP
+        for number, picture in enumerate(pictures):
+            sheet.paste(picture, (left + number * _CELL, top))
+        _caption(sheet, strip, left, top + tallest, longest * _LETTERS)
     sheet.save(path, format="PNG")
 
 
-def _draw(sheet: Image.Image, strip: Strip, left: int, top: int, letters: int) -> None:
-    for place, pixels in enumerate(strip.pictures):
-        picture = _fit(Image.fromarray(pixels))
-        middle = ((_CELL - picture.width) // 2, (_CELL - picture.height) // 2)
-        sheet.paste(picture, (left + place * _CELL + middle[0], top + middle[1]))
+def _caption(sheet: Image.Image, strip: Strip, left: int, top: int, letters: int) -> None:
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    draw.text((left, top + _CELL), _short(strip.title, letters), _INK, font)
-    draw.text((left, top + _CELL + _TEXT // 2), _short(strip.key, letters), _PALE, font)
+    draw.text((left, top), _short(strip.title, letters), _INK, font)
+    draw.text((left, top + _TEXT // 2), _short(strip.key, letters), _PALE, font)
 
 
 def _fit(picture: Image.Image) -> Image.Image:

@@ -18,6 +18,10 @@ Codec = Literal["jpg", "png", "ppm"]
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 MAX_PIXELS = 40_000_000
 
+# Pillow warns of odd metadata, which is not kept, and of sizes, which are checked here.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+_JPEG = ("JPEG", "MPO")  # MPO: a JPEG with more pictures behind the first
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
 _JPEG_QUALITY = 95  # of images that --short-side made smaller
@@ -56,11 +60,13 @@ def encode_image(data: bytes, *, short_side: int | None = None) -> EncodedImage:
     Raises:
         ValueError: the data is no image of an allowed format, is damaged, or has over 40 Mpx.
     """
-    with warnings.catch_warnings(), _open(data) as image:
-        warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which is not kept
-        lossy = image.format in ("JPEG", "MPO")
+    with _open(data) as image:
+        lossy = image.format in _JPEG
+        if not lossy:  # before anything else: Pillow reports a damaged file only the first time
+            _load(image)
         if _stored_as_is(data, image) and not _too_large(image.size, short_side):
-            _prove(data, image)
+            if lossy:  # a header proves little, and a shard's reader will decode it all
+                simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
             return EncodedImage(data, "jpg" if lossy else "png", *image.size)
         upright = _upright_rgb(image)
     if not _too_large(upright.size, short_side):
@@ -87,8 +93,7 @@ def decoded_size(data: bytes, codec: str) -> tuple[int, int]:
         _check_pixels(width, height)
         simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
         return width, height
-    with warnings.catch_warnings(), _open(data) as image:
-        warnings.simplefilter("ignore")
+    with _open(data) as image:
         if image.format != codec.upper():
             raise ValueError(f"is {image.format}, not {codec}")
         _load(image)
@@ -96,8 +101,12 @@ def decoded_size(data: bytes, codec: str) -> tuple[int, int]:
 
 
 def _open(data: bytes) -> Image.Image:
+    if not data:
+        raise ValueError("is empty")
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ValueError("has more than 40 Mpx") from None
     except Exception:  # Pillow's header parsers raise nearly anything on hostile data
         raise ValueError("is not an image of an allowed format") from None
     _check_pixels(*image.size)
@@ -112,14 +121,12 @@ def _check_pixels(width: int, height: int) -> None:
 def _stored_as_is(data: bytes, image: Image.Image) -> bool:
     if _orientation(image) != _UPRIGHT:
         return False
-    if image.format in ("JPEG", "MPO"):
+    if image.format in _JPEG:
         return image.mode in ("L", "RGB")
-    depth, colour = data[24], data[25]  # PNG: bit depth and colour type of IHDR, the first chunk
-    return (
-        image.format == "PNG"
-        and (depth == 8 and colour in (0, 2))
-        and "transparency" not in image.info
-    )
+    if image.format != "PNG" or "transparency" in image.info:
+        return False
+    depth, colour = data[24], data[25]  # of IHDR, the first chunk: bit depth, colour type
+    return depth == 8 and colour in (0, 2)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -127,14 +134,6 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION, _UPRIGHT))
     except Exception:  # an EXIF block that cannot be read says nothing
         return _UPRIGHT
-
-
-def _prove(data: bytes, image: Image.Image) -> None:
-    """Decode everything once, since a shard's reader will, and a header proves little."""
-    if image.format in ("JPEG", "MPO"):
-        simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
-    else:
-        _load(image)
 
 
 def _load(image: Image.Image) -> None:

@@ -59,6 +59,8 @@ def read_video(
     """
     if not path.is_file():
         raise BadMedia(path, "no such file")
+    if not path.stat().st_size:
+        raise BadMedia(path, "is empty")
 
     def command(times: int) -> list[str]:
         return ffmpeg_command(path, times, short_side=short_side, fps=fps, quality=quality)
