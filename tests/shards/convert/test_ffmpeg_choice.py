@@ -53,7 +53,7 @@ def test_versions_before_5_1_are_refused(tmp_path, monkeypatch, version: str, wo
     if works:
         assert find_ffmpeg().version == version
     else:
-        with pytest.raises(EnvironmentFault, match="older than 5.1"):
+        with pytest.raises(EnvironmentFault, match=r"older than 5\.1"):
             find_ffmpeg()
 
 

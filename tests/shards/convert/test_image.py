@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from media import make_frames
 from PIL import Image
 
-from media import make_frames
 from shards.convert.image import decoded_size, encode_image, encode_pixels, read_image
 from shards.errors import InputError
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from media import make_frames, write_image, write_video
 from PIL import Image
 
-from media import make_frames, write_image, write_video
 from shards.convert.media import sniff_kind
 from shards.errors import InputError
 

@@ -4,9 +4,9 @@ import io
 
 import numpy as np
 import pytest
+from media import make_frames, run_ffmpeg, write_video
 from PIL import Image
 
-from media import make_frames, run_ffmpeg, write_video
 from shards.convert.mjpeg import split_jpegs
 
 
