@@ -1,7 +1,7 @@
 """Whole updates for training, decoded ahead and handed over in order."""
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from shards.stream.ahead import Ahead
@@ -46,9 +46,13 @@ class UpdateLoader(Ahead[Mapping[str, int], dict[str, _Job], dict[str, Batch]]):
         super().__init__(updates, threads=threads, prefetch=prefetch)
         self._streams = streams
         self._plan = partial(plan_batch, rank=rank, world=world, pin=pin)
+        self._planner = ThreadPoolExecutor(
+            1, "ivvit-planner"
+        )  # one, so that tasks keep their order
 
     def _start(self, item: Mapping[str, int]) -> dict[str, _Job]:
-        return {name: self._pool.submit(self._lay_out, name, step) for name, step in item.items()}
+        jobs = item.items()
+        return {name: self._planner.submit(self._lay_out, name, step) for name, step in jobs}
 
     def _lay_out(self, name: str, step: int) -> tuple[Batch, list[Future[None]]]:
         batch, tasks = self._plan(name, self._streams[name], step)
@@ -56,6 +60,11 @@ class UpdateLoader(Ahead[Mapping[str, int], dict[str, _Job], dict[str, Batch]]):
 
     def _finish(self, pending: dict[str, _Job]) -> dict[str, Batch]:
         return {name: _filled(job) for name, job in pending.items()}
+
+    def close(self) -> None:
+        """Drop what is not begun, wait for what is (milliseconds), and end the threads."""
+        self._planner.shutdown(wait=True, cancel_futures=True)
+        super().close()
 
 
 def _filled(job: _Job) -> Batch:

@@ -15,7 +15,7 @@ from shards.index import Kind
 from shards.stream.ahead import Ahead, available_cores
 from shards.stream.augment import render
 from shards.stream.clips import Frames, Sampling, place_clips
-from shards.stream.crops import view_crops
+from shards.stream.crops import Crop, view_crops
 from shards.stream.decode import Pixels
 from shards.stream.reader import Split
 
@@ -131,11 +131,7 @@ def view_sample(
             stride=stride,
         )
     numbers, rows = np.unique(clips, return_inverse=True)
-    corners = np.array([crop.cut for crop in crops])  # (C, 4)
-    top, left = corners[:, :2].min(0)
-    bottom, right = (corners[:, :2] + corners[:, 2:]).max(0)
-    boxes = np.array([crop.box for crop in crops])
-    boxes[:, :2] += corners[:, :2] - (top, left)
+    (top, left, bottom, right), boxes = _common_cut(crops)
     pixels = np.empty((len(numbers), bottom - top, right - left, 3), np.uint8)
     for room, frame in zip(pixels, read(numbers.tolist()), strict=True):
         room[:] = frame[top:bottom, left:right]
@@ -146,8 +142,17 @@ def view_sample(
         kind=kind,
         frames=torch.from_numpy(pixels),
         clips=rows.reshape(clips.shape),
-        boxes=torch.from_numpy(boxes),
+        boxes=boxes,
     )
+
+
+def _common_cut(crops: Sequence[Crop]) -> tuple[list[int], Tensor]:
+    """Return the least top, left, bottom, right around all cuts, and the boxes (C, 4) in it."""
+    cuts = np.array([crop.cut for crop in crops])
+    start, end = cuts[:, :2].min(0), (cuts[:, :2] + cuts[:, 2:]).max(0)
+    boxes = np.array([crop.box for crop in crops])
+    boxes[:, :2] += cuts[:, :2] - start
+    return [*start.tolist(), *end.tolist()], torch.from_numpy(boxes)
 
 
 class ViewLoader(Ahead[int, Future[ViewedSample], ViewedSample]):

@@ -3,7 +3,6 @@
 import threading
 import time
 
-import numpy as np
 import pytest
 import torch
 from naive_shards import numbered, picture, write_shards
@@ -269,7 +268,7 @@ def test_closing_is_prompt_and_drops_what_was_not_begun(tmp_path, monkeypatch):
     start = time.perf_counter()
     loader.close()
     assert time.perf_counter() - start < 0.5
-    assert len(reads) < 40
+    assert len(reads) <= 24  # the first batch, and what two threads had begun by then
     assert threading.active_count() == 1
 
 
