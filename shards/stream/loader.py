@@ -46,9 +46,7 @@ class UpdateLoader(Ahead[Mapping[str, int], dict[str, _Job], dict[str, Batch]]):
         super().__init__(updates, threads=threads, prefetch=prefetch)
         self._streams = streams
         self._plan = partial(plan_batch, rank=rank, world=world, pin=pin)
-        self._planner = ThreadPoolExecutor(
-            1, "ivvit-planner"
-        )  # one, so that tasks keep their order
+        self._planner = ThreadPoolExecutor(1, "ivvit-planner")  # one: tasks keep their order
 
     def _start(self, item: Mapping[str, int]) -> dict[str, _Job]:
         jobs = item.items()

@@ -105,8 +105,7 @@ def view_sample(
     An image has no clips, and its crops count once each: a square one has a single view.
 
     Args:
-        index, key, label: handed through.
-        kind: `image` or `video`.
+        index, key, label, kind: handed through.
         frames, fps, width, height: of the stored sample.
         read: gives the decoded frames (H, W, 3) of the given ascending numbers, one by one.
         views: clips and crops.
@@ -114,8 +113,7 @@ def view_sample(
         sample, length, seconds, stride: the clip (`shards.stream.clips`).
 
     Raises:
-        InputError: whatever `read` raises, or the frame rate is needed and not known.
-        UsageError: the clip's description is not complete.
+        InputError: whatever `read` raises, or a `window` of a video without a frame rate.
     """
     crops = view_crops(height, width, size=size, crops=views.crops)
     if kind == "image":
