@@ -130,6 +130,7 @@ def _document(path: Path, info: "DatasetInfo") -> dict[str, Any]:
             for name, split in info.splits.items()
         },
         "classes": list(info.classes),
+        "options": info.options,
     }
 
 

@@ -88,6 +88,10 @@ def _read(descriptor: int, group: Group) -> Content | str:
 
 
 def _check_digest(path: Path, expected: ShardInfo, findings: ShardFindings) -> None:
+    size = path.stat().st_size
+    if size < expected.bytes:
+        findings.report("truncated", f"ends at byte {size}, {expected.bytes} were written")
+        return
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != expected.sha256:

@@ -157,7 +157,7 @@ _REASONS = (
     (r"moov atom not found", "is cut short or damaged: its moov atom is missing"),
     (r"Picture size .* exceeds|exceeds max_pixels", f"has more than {MAX_PIXELS} pixels a frame"),
     (r"Cannot allocate memory|Out of memory", "needs more memory than is allowed"),
-    (r"Error opening input", "is not a video of an allowed format"),
+    (r"Error opening input", "is not a video, or its start is damaged"),
 )
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import webdataset
 
 from shards.convert.plan import ShardPlan
 from shards.convert.samples import Sample, Skipped
@@ -103,6 +102,8 @@ def finished_record(folder: Path, plan: ShardPlan) -> Index | None:
 
 
 def _tar_writer(stream: "_HashingFile") -> Any:
+    import webdataset  # imports torch, which planning and faulty calls do without
+
     return webdataset.TarWriter(
         stream, encoder=False, compress=False, mtime=0, format=tarfile.USTAR_FORMAT
     )

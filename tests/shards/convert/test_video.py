@@ -160,7 +160,7 @@ def test_a_video_that_is_cut_short_is_refused(tmp_path, name: str, cut: float) -
     ("name", "content", "reason"),
     [
         ("empty.mp4", b"", "is empty"),
-        ("text.avi", b"hello " * 100, "is not a video"),
+        ("text.avi", b"hello " * 100, "is not a video, or its start"),
         ("none.mp4", None, "no such file"),
     ],
 )

@@ -1,0 +1,77 @@
+"""`ivvit data` as a user runs it."""
+
+from pathlib import Path
+
+import layouts
+import pytest
+from PIL import Image
+
+from shards.convert.dataset import convert
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    """Return a folder `data` with shards of images and of videos."""
+    layouts.imagefolder(tmp_path / "pets")
+    layouts.videofolder(tmp_path / "clips", 2)
+    convert("imagefolder", tmp_path / "pets", tmp_path / "data/pets")
+    convert("videofolder", tmp_path / "clips", tmp_path / "data/clips")
+    return tmp_path / "data"
+
+
+def test_ls_lists_the_folders_and_passes_over_others(ivvit, shards: Path) -> None:
+    (shards / "notes").mkdir()
+    (shards / "broken").mkdir()
+    (shards / "broken/dataset.json").write_text("{")
+    done = ivvit("data", "ls")
+    assert done.code == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "folder",
+        "data/clips",
+        "data/pets",
+    ]
+    assert "broken" in done.stderr
+    rows = ivvit("data", "ls", shards, "--json").json
+    assert [(row["dataset"], row["kind"]) for row in rows] == [
+        ("clips", "video"),
+        ("pets", "image"),
+    ]
+    assert rows[1]["splits"]["val"]["samples"] == 8
+
+
+def test_show_summarises_and_draws(ivvit, shards: Path) -> None:
+    done = ivvit("data", "show", shards / "clips", "-n", 3)
+    assert done.code == 0
+    assert "classes: left hand, run" in done.stderr
+    with Image.open(shards / "clips/contact-sheet.png") as sheet:
+        assert sheet.width > sheet.height
+        assert len(sheet.getcolors(1 << 20)) > 100
+    assert ivvit("shard", "videofolder", "clips", "-o", "data/clips").code == 0
+    done = ivvit("data", "show", shards / "pets", "--split", "val", "-o", "s.png", "--json")
+    assert done.json["contact_sheet"] == "s.png"
+
+
+def test_show_names_the_splits(ivvit, shards: Path) -> None:
+    done = ivvit("data", "show", shards / "pets", "--split", "test")
+    assert done.code == 2
+    assert "hint: use train, val" in done.stderr
+
+
+def test_verify_is_quiet_about_good_shards_and_loud_about_bad(ivvit, shards: Path) -> None:
+    done = ivvit("data", "verify", shards / "pets", "--json")
+    assert (done.code, done.json) == (0, {"ok": True, "samples": 16, "problems": []})
+    (shards / "pets/pets-val-000000.tar").unlink()
+    done = ivvit("data", "verify", shards / "pets", "--json")
+    assert done.code == 1
+    assert done.json["problems"] == [
+        {"shard": "pets-val-000000.tar", "kind": "missing_shard", "detail": "no such file"}
+    ]
+    done = ivvit("data", "verify", shards / "pets")
+    assert (done.code, "missing_shard" in done.stdout) == (1, True)
+
+
+@pytest.mark.parametrize("command", ["ls", "show", "verify"])
+def test_a_folder_that_is_not_there_is_bad_input(ivvit, command: str) -> None:
+    done = ivvit("data", command, "none")
+    assert (done.code, done.stdout) == (3, "")
+    assert "error: none: no such folder" in done.stderr

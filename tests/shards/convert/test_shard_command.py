@@ -1,0 +1,87 @@
+"""`ivvit shard` as a user runs it."""
+
+from pathlib import Path
+
+import layouts
+import pytest
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    layouts.imagefolder(tmp_path / "pets")
+    return tmp_path / "pets"
+
+
+def test_it_converts_and_tells_what_it_did(ivvit, tmp_path: Path, pets: Path) -> None:
+    (pets / "val/cat/notes.txt").write_text("no image")
+    done = ivvit("shard", "imagefolder", pets, "-o", "out")
+    assert done.code == 0
+    assert done.stdout.split()[:4] == ["split", "samples", "shards", "size"]
+    assert "17 listed, 0 missing, 1 skipped, 16 written to out" in done.stderr
+    assert "skipped.jsonl" in done.stderr
+    assert "next: ivvit data show out" in done.stderr
+
+
+def test_json_is_one_document(ivvit, tmp_path: Path, pets: Path) -> None:
+    done = ivvit("shard", "imagefolder", pets, "-o", "out", "--json")
+    size = (tmp_path / "out/pets-train-000000.tar").stat().st_size
+    assert done.json["splits"]["train"] == {"samples": 8, "shards": 1, "bytes": size}
+    assert done.json.keys() == {
+        *("dataset", "kind", "splits", "classes"),
+        *("listed", "written", "missing", "skipped"),
+    }
+
+
+def test_a_dry_run_counts_and_writes_nothing(ivvit, tmp_path: Path, pets: Path) -> None:
+    done = ivvit("shard", "imagefolder", pets, "-o", "out", "--dry-run", "--json")
+    assert (done.code, done.json["listed"], done.json["splits"]["val"]["samples"]) == (0, 16, 8)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_o_it_writes_below_the_data_folder(ivvit, tmp_path: Path, pets: Path) -> None:
+    assert ivvit("shard", "imagefolder", pets, env={"IVVIT_DATA": "d"}).code == 0
+    assert (tmp_path / "d/pets/dataset.json").is_file()
+
+
+def test_options_reach_the_manifest(ivvit, tmp_path: Path) -> None:
+    layouts.videofolder(tmp_path / "clips", 1)
+    args = ("--short-side", 24, "--fps", 5, "--quality", 9, "--layout", "frames", "--workers", 1)
+    assert ivvit("shard", "videofolder", "clips", "-o", "out", *args).code == 0
+    done = ivvit("data", "show", "out", "--json", "-o", "sheet.png")
+    assert done.json["options"] == {
+        "short_side": 24,
+        "fps": 5.0,
+        "quality": 9,
+        "layout": "frames",
+        "fold": None,
+        "shard_size": 256 << 20,
+    }
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (("imagefolder", "none"), 3, "none: no such folder"),
+        (("imagefolder", "pets", "-o", "pets"), 3, "which is not part of the shards"),
+        (("imagefolder", "pets", "--fold", "1"), 2, "only ucf101 has folds"),
+        (("imagefolder", "pets", "--shard-size", "big"), 2, "--shard-size big"),
+        (("imagefolder", "pets", "--on-bad", "maybe"), 2, "on-bad"),
+        (("imagenet", "pets"), 2, "dataset imagenet: use one of cifar10"),
+        (("ucf101", "pets"), 3, "no such file"),
+        (("videofolder", "pets"), 3, "nothing was written: 16 skipped"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_its_code(ivvit, pets: Path, args, code, message) -> None:
+    done = ivvit("shard", *args)
+    assert (done.code, done.stdout) == (code, "")
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bad_item_ends_the_run_when_asked(ivvit, pets: Path) -> None:
+    (pets / "val/cat/notes.txt").write_text("no image")
+    done = ivvit("shard", "imagefolder", pets, "-o", "out", "--on-bad", "fail")
+    assert done.code == 3
+    assert "val/cat/notes.txt: is not an image" in done.stderr
