@@ -1,0 +1,126 @@
+"""The real datasets of $IVVIT_TEST_DATA, against their own files and against plain ffmpeg.
+
+Companions on generated data: test_convert.py, test_sources.py, test_video.py, test_image.py.
+"""
+
+import io
+import json
+import pickle
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import webdataset
+from media import run_ffmpeg
+from PIL import Image
+
+from shards.convert.dataset import convert
+from shards.convert.media import sniff_kind
+from shards.convert.verify import verify
+from shards.convert.video import read_video
+from shards.errors import InputError
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def samples(folder: Path, split: str) -> dict[str, dict[str, bytes]]:
+    tars = sorted(str(path) for path in folder.glob(f"*-{split}-*.tar"))
+    found = webdataset.WebDataset(tars, shardshuffle=False)
+    return {sample["__key__"]: sample for sample in found}
+
+
+def test_cifar100_pixels_are_those_of_the_pickles(real_data: Path, tmp_path: Path) -> None:
+    root = real_data / "cifar-100-python"
+    report = convert("cifar100", root, tmp_path / "out")
+    for split in ("train", "test"):
+        with (root / split).open("rb") as file:
+            document = pickle.load(file, encoding="bytes")
+        found = samples(tmp_path / "out", split)
+        assert report.splits[split]["samples"] == len(found) == len(document[b"data"])
+        for place, sample in enumerate(found.values()):
+            pixels = np.asarray(Image.open(io.BytesIO(sample["ppm"])))
+            assert np.array_equal(pixels.transpose(2, 0, 1).ravel(), document[b"data"][place])
+            assert int(sample["cls"]) == document[b"fine_labels"][place]
+
+
+def test_tiny_imagenet_bytes_are_those_of_the_files(real_data: Path, tmp_path: Path) -> None:
+    root = real_data / "tiny-imagenet-200"
+    report = convert("tiny-imagenet", root, tmp_path / "out")
+    wnids = (root / "wnids.txt").read_text().split()
+    train = samples(tmp_path / "out", "train")
+    assert len(train) == len(list((root / "train").glob("*/images/*.JPEG")))
+    for key, sample in train.items():
+        wnid = key.split("_")[0]
+        assert sample["jpg"] == (root / f"train/{wnid}/images/{key}.JPEG").read_bytes()
+        assert wnids[int(sample["cls"])] == wnid
+    val = samples(tmp_path / "out", "val")
+    assert len(val) == report.splits["val"]["samples"] == len(list((root / "val/images").iterdir()))
+    for key, sample in val.items():
+        assert sample["jpg"] == (root / f"val/images/{key}.JPEG").read_bytes()
+    assert verify(tmp_path / "out").ok
+
+
+def count_frames(path: Path) -> int:
+    args = ("-map", "0:v:0", "-fps_mode", "passthrough", "-f", "framecrc", "pipe:1")
+    lines = run_ffmpeg("-i", f"file:{path}", *args).splitlines()
+    return sum(not line.startswith(b"#") for line in lines)
+
+
+def test_ucf101_has_every_frame_of_every_video_once(real_data: Path, tmp_path: Path) -> None:
+    root = real_data / "UCF101"
+    report = convert("ucf101", root, tmp_path / "out")
+    on_disk = sorted((root / "UCF-101").glob("*/*.avi"))
+    assert (report.listed, report.written, report.skipped) == (13320, len(on_disk), 0)
+    found = samples(tmp_path / "out", "train") | samples(tmp_path / "out", "test")
+    for path in on_disk[::6]:
+        document = json.loads(found[path.stem]["json"])
+        assert document["frames"] == count_frames(path)
+        assert document["class"] == path.parent.name
+        assert not document["resampled"]
+
+
+def test_kinetics_videos_are_all_there(real_data: Path, tmp_path: Path) -> None:
+    root = real_data / "kinetics400"
+    report = convert("kinetics", root, tmp_path / "out", short_side=64)
+    on_disk = list((root / "val").glob("*/*.mp4"))
+    assert report.splits.keys() == {"val"}
+    assert (report.written, report.skipped) == (len(on_disk), 0)
+
+
+@pytest.mark.parametrize("source", ["imagefolder", "videofolder"])
+def test_odd_and_hostile_files_are_converted_or_listed(real_data, tmp_path, source) -> None:
+    """Every file that is of the other kind, or neither, is left out with a reason."""
+    report = convert(source, real_data / "robustness", tmp_path / "out")
+    files = list((real_data / "robustness").glob("*/*"))
+    assert report.listed == len(files) == report.written + report.skipped
+    kinds = Counter(kind_of(path) for path in files)
+    assert 0 < report.written <= kinds["image" if source == "imagefolder" else "video"] + 3
+    reasons = [json.loads(line) for line in (tmp_path / "out/skipped.jsonl").open()]
+    assert all(row["reason"] and "\n" not in row["reason"] for row in reasons)
+    assert str(real_data) not in (tmp_path / "out/skipped.jsonl").read_text()
+    assert verify(tmp_path / "out").ok
+
+
+def kind_of(path: Path) -> str:
+    try:
+        return sniff_kind(path)
+    except InputError:
+        return "neither"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "derived/truncated_k400_first300k.mp4",
+        "derived/truncated_ucf_first60k.avi",
+        "derived/text_named_as.mp4",
+        "video/decord_corrupted.mp4",
+        "video/exoplayer_invalid-bitstream.webm",
+        "video/mp4parse_zero_empty_stsc.mp4",
+        "video/small_mp4-with-audio.mp4",
+    ],
+)
+def test_broken_real_videos_are_refused(real_data: Path, name: str) -> None:
+    with pytest.raises(InputError, match=name):
+        read_video(real_data / "robustness" / name)
