@@ -50,8 +50,11 @@ def test_a_copy_is_usable_and_never_overwrites(ivvit: Ivvit, tmp_path: Path) -> 
 
 def test_check_says_what_it_checked(ivvit_here: Ivvit) -> None:
     document = ivvit_here("recipe", "check", "iv-vit-small", "--json").json
-    assert document["model"]["size"] == 64
-    assert 2e6 < document["model"]["parameters"] < 4e6
+    arguments = load_recipe("iv-vit-small").model.backbone_args
+    assert document["model"]["size"] == arguments["img_size"]
+    # A block has 12 x width² weights: 4 in the attention, 8 in the MLP. The rest is little.
+    blocks = 12 * arguments["embed_dim"] ** 2 * arguments["depth"]
+    assert blocks < document["model"]["parameters"] < 1.2 * blocks
     assert {found["state"] for found in document["datasets"].values()} == {"no shards yet"}
     assert document["weights"] == {"state": "good", "detail": "random"}
     table = ivvit_here("recipe", "check", "iv-vit", "optim.lr=1")
