@@ -153,7 +153,7 @@ def _empty_batch(name: str, stream: TrainStream, draws: list[Draw], rows: int, p
     return Batch(
         dataset=name,
         kind=split.kind,
-        frames=_room(shape, pin),
+        frames=torch.empty(shape, dtype=torch.uint8, pin_memory=pin),
         boxes=torch.tensor(boxes, dtype=torch.float64),
         extents=torch.tensor(cuts),
         flips=torch.tensor([draw.flip for draw in draws] + [False] * fillers),
@@ -162,12 +162,6 @@ def _empty_batch(name: str, stream: TrainStream, draws: list[Draw], rows: int, p
         count=stream.plan.batch,
         keys=tuple(split.key(draw.index) for draw in draws) + ("",) * fillers,
     )
-
-
-def _room(shape: tuple[int, ...], pin: bool) -> torch.Tensor:
-    if pin:
-        return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
-    return torch.from_numpy(np.empty(shape, np.uint8))  # numpy asks for huge pages, torch does not
 
 
 def _fill(split: Split, draws: list[Draw], slots: NDArray[np.uint8]) -> None:

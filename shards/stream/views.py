@@ -130,15 +130,15 @@ def view_sample(
         )
     numbers, rows = np.unique(clips, return_inverse=True)
     (top, left, bottom, right), boxes = _common_cut(crops)
-    pixels = np.empty((len(numbers), bottom - top, right - left, 3), np.uint8)
-    for room, frame in zip(pixels, read(numbers.tolist()), strict=True):
+    pixels = torch.empty((len(numbers), bottom - top, right - left, 3), dtype=torch.uint8)
+    for room, frame in zip(pixels.numpy(), read(numbers.tolist()), strict=True):
         room[:] = frame[top:bottom, left:right]
     return ViewedSample(
         index=index,
         key=key,
         label=label,
         kind=kind,
-        frames=torch.from_numpy(pixels),
+        frames=pixels,
         clips=rows.reshape(clips.shape),
         boxes=boxes,
     )
