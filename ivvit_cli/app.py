@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 
 from ivvit_cli import __version__, console
-from ivvit_cli.commands import data, doctor, eval, predict, recipe, shard, train
+from ivvit_cli.commands import data, demo, doctor, eval, predict, recipe, shard, train
 from ivvit_cli.errors import IvvitError
 
 DATA, TRAIN, LOOK, TOOLS = "Data", "Train", "Look", "Tools"
@@ -73,6 +73,7 @@ _add_group(
 _add(app, "eval", eval.evaluate, LOOK)
 _add(app, "predict", predict.predict, LOOK)
 _add(app, "doctor", doctor.doctor, TOOLS)
+_add(app, "demo", demo.demo, TOOLS)
 
 
 def _print_version(wanted: bool) -> None:
