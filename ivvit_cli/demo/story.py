@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -142,8 +143,8 @@ class Tour:
         minutes, seconds = divmod(round(time.monotonic() - start), 60)
         heading("Done")
         explain(
-            f"It took {minutes}:{seconds:02d} minutes. {self.folder} keeps the files (media), the shards\n"
-            f"(data), both runs (runs) and every command above ({COMMANDS}). From here:"
+            f"It took {minutes}:{seconds:02d} minutes. {self.folder} keeps the files (media), "
+            f"the shards (data),\nboth runs (runs) and every command above ({COMMANDS}). From here:"
         )
         out = self.folder
         next_steps = (
@@ -157,6 +158,9 @@ class Tour:
         for command, purpose in next_steps:
             line = Text.assemble("  ", (f"{command:{width}}", "cyan"), f"  {purpose}")
             console.out.print(line, soft_wrap=True)
+        if not shutil.which("ivvit"):
+            activate = shlex.quote(f"{sys.prefix}/bin/activate")
+            explain(f"First `source {activate}`, so that the shell finds ivvit.")
 
     def step(self, *args: str, loud: bool = False) -> None:
         """Show a command, run it, and stop the tour if it fails.
@@ -206,11 +210,9 @@ def clear(folder: Path) -> None:
         InputError: it holds something, and no demo was made there.
     """
     marker = folder / COMMANDS
-    occupied = not folder.is_dir() or any(folder.iterdir()) if folder.exists() else False
-    if occupied and not marker.is_file():
-        raise InputError(
-            f"{folder}: is there already, and holds no demo", hint="choose another --out"
-        )
+    strangers = folder.is_dir() and any(folder.iterdir()) and not marker.is_file()
+    if folder.is_file() or strangers:
+        raise InputError(f"{folder}: is there already, and holds no demo", hint="use another --out")
     for name in ("media", "data", "runs"):
         shutil.rmtree(folder / name, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
