@@ -103,7 +103,8 @@ def ffmpeg_command(
         format="image2pipe",
         fps_mode="passthrough",
         enc_time_base=f"1:{SECOND}",
-        pix_fmt="yuvj420p",
+        pix_fmt="yuv420p",
+        color_range="pc",  # with pix_fmt yuvj420p, ffmpeg 7 would not convert the matrix
         threads=1,
         **{"c:v": "mjpeg", "q:v": quality, "huffman": "default", "frames:v": MAX_FRAMES + 1},
     ).global_args(
@@ -157,7 +158,10 @@ _REASONS = (
     (r"moov atom not found", "is cut short or damaged: its moov atom is missing"),
     (r"Picture size .* exceeds|exceeds max_pixels", f"has more than {MAX_PIXELS} pixels a frame"),
     (r"Cannot allocate memory|Out of memory", "needs more memory than is allowed"),
-    (r"Error opening input", "is not a video, or its start is damaged"),
+    (
+        r"Error opening input|\] file:.*: Invalid data found",
+        "is not a video, or its start is damaged",
+    ),
 )
 
 
