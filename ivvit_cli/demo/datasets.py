@@ -113,9 +113,9 @@ def _shape(label: int, rng: Random) -> Pixels:
 
 
 def _texture(label: int, rng: Random) -> Pixels:
-    """A bright pattern on a dark ground, of any phase and of a period from 10 to 18 pixels."""
+    """A bright pattern on a dark ground, of any phase and of a period from 14 to 24 pixels."""
     image = paint(SIDE, WIDE, _dark(rng))
-    period = rng.uniform(10, 18)
+    period = rng.uniform(14, 24)
     y, x = grid(SIDE, WIDE, tuple(rng.uniform(0, period, 2)))
     image[PATTERNS[label](y / period, x / period)] = _bright(rng)
     return photograph(image, rng)
@@ -168,7 +168,7 @@ SHAPES = DemoSet(
     ".png",
     "a figure on a plain ground",
     _names(FIGURES),
-    {"train": 80, "val": 30},
+    {"train": 120, "val": 30},
     _shape,
 )
 TEXTURES = DemoSet(
@@ -177,7 +177,7 @@ TEXTURES = DemoSet(
     ".jpg",
     "a pattern that fills the picture",
     _names(PATTERNS),
-    {"train": 60, "val": 24},
+    {"train": 120, "val": 24},
     _texture,
 )
 MOVING = DemoSet(
