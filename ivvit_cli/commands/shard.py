@@ -20,6 +20,18 @@ DATASETS = "cifar10, cifar100, tiny-imagenet, ucf101, kinetics, imagefolder, vid
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
+Out = Annotated[
+    Path | None,
+    typer.Option("-o", "--out", metavar="DIR", help="Folder of shards (default: data/NAME)."),
+]
+ShortSide = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="Reduce the shorter side to this, 0: never (default: 320 for videos, else 0)."
+    ),
+]
+
+
 class Layout(StrEnum):
     """How a video's frames lie in the tar."""
 
@@ -37,18 +49,9 @@ class OnBad(StrEnum):
 def shard(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help=f"One of {DATASETS}.")],
     source: Annotated[Path, typer.Argument(metavar="SRC", help="The dataset's folder.")],
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", metavar="DIR", help="Folder of shards (default: data/NAME)."),
-    ] = None,
+    out: Out = None,
     fold: Annotated[int | None, typer.Option(help="Official lists of ucf101: 1, 2 or 3.")] = None,
-    short_side: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Reduce the shorter side to this, 0: never (default: 320 for videos, else 0).",
-        ),
-    ] = None,
+    short_side: ShortSide = None,
     fps: Annotated[
         float | None, typer.Option(help="Frames per second of videos (default: the source's).")
     ] = None,

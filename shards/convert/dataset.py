@@ -19,7 +19,7 @@ from shards.convert.samples import Sample, Skipped, convert_item
 from shards.convert.sources import FOLDED, list_source
 from shards.convert.video import QUALITY
 from shards.convert.writer import finished_record, write_shard
-from shards.errors import InputError, UsageError
+from shards.errors import EnvironmentFault, InputError, UsageError
 from shards.index import DATASET_FILE
 
 ON_BAD = ("skip", "fail")
@@ -58,6 +58,7 @@ class Conversion:
         Raises:
             InputError: `out` holds something foreign, an item is bad and `on_bad` is "fail", or
                 no item at all could be converted.
+            EnvironmentFault: the disk is full or fails.
         """
         if on_bad not in ON_BAD:
             raise UsageError(f"on-bad {on_bad}: use {' or '.join(ON_BAD)}")
@@ -66,9 +67,12 @@ class Conversion:
         if todo:
             (out / DATASET_FILE).unlink(missing_ok=True)
         results = self._results(todo, workers or len(os.sched_getaffinity(0)), on_bad, on_progress)
-        for plan in todo:
-            write_shard(out, plan, islice(results, len(plan.items)))
-        splits, skipped = finish(out, self.listing, self.plans, self.options, self.tools)
+        try:
+            for plan in todo:
+                write_shard(out, plan, islice(results, len(plan.items)))
+            splits, skipped = finish(out, self.listing, self.plans, self.options, self.tools)
+        except OSError as error:
+            raise EnvironmentFault(f"{out}: cannot be written: {error.strerror}") from None
         return Report.of(self.listing, splits, skipped, reused=len(self.plans) - len(todo))
 
     def _results(

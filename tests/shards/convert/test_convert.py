@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from PIL import Image
 from shards.convert.dataset import convert, prepare
 from shards.convert.verify import verify
 from shards.convert.video import read_video
-from shards.errors import InputError, UsageError
+from shards.errors import EnvironmentFault, InputError, UsageError
 from shards.index import CODECS, open_index, read_dataset_info
 
 # webdataset leaves the files that it reads to the garbage collector.
@@ -281,6 +282,18 @@ def test_options_out_of_range_are_refused(tmp_path: Path, options: dict[str, obj
     layouts.imagefolder(tmp_path / "pets", 1)
     with pytest.raises(UsageError):
         prepare("imagefolder", tmp_path / "pets", **options)
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
+    layouts.imagefolder(tmp_path / "pets")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limit[1]))
+    try:
+        with pytest.raises(EnvironmentFault, match="out: cannot be written: File too large"):
+            convert("imagefolder", tmp_path / "pets", tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 RUN = """
