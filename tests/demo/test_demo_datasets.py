@@ -47,8 +47,8 @@ def test_the_classes_share_grounds_and_noise(dataset: DemoSet) -> None:
     grounds = np.stack([sample.reshape(-1, 3) for sample in samples])  # (C, pixels, 3)
     if dataset is ORDER:  # as pairs: a clip and the one that is played backwards
         grounds = grounds[[label for label in range(len(samples)) if label < twin(label)]]
-    same = (grounds == grounds[0]).all(axis=(0, 2))
-    assert same.mean() > 0.1  # independent ones would share next to nothing
+    alike = (grounds == grounds[0]).all(axis=-1).mean(axis=1)  # (C,), of each class with the first
+    assert alike.min() > 0.25  # independent noise would agree next to nowhere
 
 
 @each_dataset
