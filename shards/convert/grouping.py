@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from shards.convert.keys import VALID_KEY
-from shards.convert.tarwalk import Member
 from shards.index import CODECS
+from shards.tarwalk import Member
 
 _FRAME = re.compile(r"\d{6}\.jpg")
 _MEDIA = (*CODECS, "mjpg")

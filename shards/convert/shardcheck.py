@@ -8,8 +8,8 @@ from pathlib import Path
 
 from shards.convert.contents import Content, read_content
 from shards.convert.grouping import Group, Problem, group_members, missing_members
-from shards.convert.tarwalk import Member, TarDamage, walk
 from shards.index import ShardInfo
+from shards.tarwalk import Member, TarDamage, walk
 
 
 @dataclass
