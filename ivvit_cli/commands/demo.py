@@ -1,6 +1,5 @@
 """`ivvit demo`: everything once, on data that it makes itself."""
 
-import os
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -28,8 +27,6 @@ def demo(
       ivvit demo
       ivvit demo --out /tmp/demo --iterations 50
     """
-    # The model is so small that idle threads which spin take a busy machine's time from the others.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if isinstance(sys.stdout, TextIOWrapper):  # a pipe, too, shows both streams in their order
         sys.stdout.reconfigure(line_buffering=True)
     from ivvit_cli.app import run
