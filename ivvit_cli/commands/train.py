@@ -9,8 +9,7 @@ from ivvit_cli import console
 from ivvit_cli.errors import RunInterrupted, UsageError
 
 if TYPE_CHECKING:
-    from ivvit_cli.config import Recipe
-    from ivvit_cli.training.assemble import Job, Prepared
+    from ivvit_cli.training.prepared import Prepared
 
 
 def train(
@@ -72,11 +71,12 @@ def _start(
 ) -> None:
     from ivvit_cli.config import dump_recipe, load_recipe
     from ivvit_cli.training.folder import default_run
+    from ivvit_cli.training.job import job_of
     from ivvit_cli.training.session import Session
 
     recipe = load_recipe(name, overrides)
     place = run or default_run(name)
-    session = Session(_job(recipe), place, recipe=dump_recipe(recipe), device=device)
+    session = Session(job_of(recipe), place, recipe=dump_recipe(recipe), device=device)
     _execute(session, dry_run, as_json)
 
 
@@ -91,6 +91,7 @@ def _resume(
     from ivvit_cli.config import dump_recipe, load_recipe
     from ivvit_cli.training.changes import list_changes, refuse_breaking
     from ivvit_cli.training.folder import require_run
+    from ivvit_cli.training.job import job_of
     from ivvit_cli.training.session import Session
 
     if recipe is not None:
@@ -100,7 +101,7 @@ def _resume(
     changes = list_changes(before.model_dump(), after.model_dump())
     refuse_breaking(changes)
     session = Session(
-        _job(after),
+        job_of(after),
         run,
         recipe=dump_recipe(after),
         device=device,
@@ -145,17 +146,3 @@ def _print_plan(prepared: "Prepared", as_json: bool) -> None:
     columns = ["dataset", *next(iter(datasets.values()))]
     console.table("Datasets", columns, [[name, *row.values()] for name, row in datasets.items()])
     console.table("Training", ["", ""], [[name, f"{plan[name]}"] for name in plan])
-
-
-def _job(recipe: "Recipe") -> "Job":
-    from ivvit_cli.config import resolve_shards
-    from ivvit_cli.training.assemble import Job
-    from ivvit_cli.training.data import DataSpec
-
-    values = recipe.model_dump()
-    data = {
-        name: DataSpec(folder=resolve_shards(section["shards"]), **section)
-        for name, section in values.pop("data").items()
-    }
-    values.pop("description")
-    return Job(data=data, **values)

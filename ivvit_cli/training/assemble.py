@@ -1,114 +1,28 @@
 """From plain values to a run that is ready to start: datasets, model, optimiser, loop."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ivvit_cli import __version__
 from ivvit_cli.errors import UsageError
 from ivvit_cli.models import InputSpec, JointModel, build_model
-from ivvit_cli.training.data import DataSpec, Source, head_meta, open_sources, train_stream
+from ivvit_cli.training.data import open_sources, train_stream
 from ivvit_cli.training.distributed import Ranks
+from ivvit_cli.training.job import Job
 from ivvit_cli.training.journal import Journal
 from ivvit_cli.training.loop import Loading, Periods, Trainer
 from ivvit_cli.training.optim import LearningRate, build_optimiser
+from ivvit_cli.training.prepared import Prepared, Timetable
 from ivvit_cli.training.progress import Progress
 from ivvit_cli.training.resume import Saved, restore
-from ivvit_cli.training.schedule import (
-    epoch_length,
-    epochs_to_iterations,
-    to_iterations,
-    updates_of,
-)
+from ivvit_cli.training.schedule import epoch_length, to_iterations
 from ivvit_cli.training.update import Update
 from ivvit_cli.training.validation import Validation
 from shards.stream.views import parse_views
 
 _OPTIMISER_KEYS = ("name", "lr", "weight_decay", "betas", "momentum", "nesterov")
-
-Section = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Job:
-    """A training as plain values: the sections of a recipe, each a mapping as the schema has it."""
-
-    model: Section
-    input: Section
-    data: Mapping[str, DataSpec]
-    schedule: Section
-    optim: Section
-    train: Section
-    eval: Section
-    checkpoint: Section
-    loader: Section
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A job whose shards are open and whose model is built, with fresh weights.
-
-    `epoch` counts the iterations that show a single dataset once; None where there are several.
-    """
-
-    job: Job
-    sources: Mapping[str, Source]
-    model: JointModel
-    input: InputSpec
-    total: int
-    epoch: float | None
-
-    def iterations(self, period: int | str | None) -> int | None:
-        """Return a period of the recipe in iterations."""
-        return None if period is None else to_iterations(period, self.epoch)
-
-    def meta(self) -> dict[str, Any]:
-        """Return meta.json but for what changes from checkpoint to checkpoint."""
-        spec = self.input
-        return {
-            "ivvit": __version__,
-            "model": dict(self.job.model),
-            "input": {"size": spec.size, "mean": list(spec.mean), "std": list(spec.std)},
-            "eval": {key: self.job.eval[key] for key in ("views", "average", "batch")},
-            "heads": {name: head_meta(source) for name, source in self.sources.items()},
-        }
-
-    def fingerprints(self) -> dict[str, str]:
-        """Return the sha256 of each training split's index, which names its samples in order."""
-        return {
-            name: source.dataset.info.splits[source.train.name].index_sha256
-            for name, source in self.sources.items()
-        }
-
-    def plan(self) -> dict[str, Any]:
-        """Return what `--dry-run` shows."""
-        accumulate = self.job.train["accumulate"]
-        datasets = {
-            name: {
-                "kind": source.dataset.kind,
-                "samples": len(source.train),
-                "classes": len(source.dataset.classes),
-                "batch": source.spec.batch,
-                "iterations_per_epoch": round(len(source.train) / source.spec.batch, 2),
-                "epochs": round(self.total * source.spec.batch / len(source.train), 2),
-                "validation": source.validation.name if source.validation else None,
-            }
-            for name, source in self.sources.items()
-        }
-        return {
-            "datasets": datasets,
-            "parameters": sum(p.numel() for p in self.model.parameters()),
-            "input_size": self.input.size,
-            "iterations": self.total,
-            "updates": self.total * len(updates_of(self.job.schedule["kind"], list(datasets), 0)),
-            "micro_batches_per_update": accumulate,
-            "optimiser": self.job.optim["name"],
-            "lr": self.job.optim["lr"],
-        }
 
 
 def prepare(job: Job) -> Prepared:
@@ -126,15 +40,46 @@ def prepare(job: Job) -> Prepared:
         [len(source.train) for source in sources.values()],
         [source.spec.batch for source in sources.values()],
     )
-    epochs, iterations = job.schedule["epochs"], job.schedule["iterations"]
-    total = iterations if epochs is None else epochs_to_iterations(epochs, epoch)
+    times = resolve_periods(job, epoch)
     torch.manual_seed(job.train["seed"])  # the same fresh weights in every process
     heads = {name: len(source.dataset.classes) for name, source in sources.items()}
     model = build_model(job.model, heads)
-    return Prepared(job, sources, model, _input_of(job, model), total, epoch)
+    return Prepared(job, sources, model, input_of(job, model), times)
 
 
-def _input_of(job: Job, model: JointModel) -> InputSpec:
+def resolve_periods(job: Job, epoch: float | None) -> Timetable:
+    """Return the moments of a job in iterations.
+
+    Args:
+        epoch: iterations per epoch (`epoch_length`); None where several datasets are trained.
+
+    Raises:
+        UsageError: a moment is given in epochs, but several datasets are trained.
+    """
+    schedule, optim = job.schedule, job.optim
+    epochs = schedule["epochs"] and f"{schedule['epochs']}ep"
+    return Timetable(
+        total=schedule["iterations"] or _resolve("schedule.epochs", epochs, epoch),
+        warmup=_resolve("optim.warmup", optim["warmup"], epoch),
+        milestones=tuple(_resolve("optim.milestones", m, epoch) for m in optim["milestones"]),
+        validate=_resolve("eval.every", job.eval["every"], epoch),
+        save=_resolve("checkpoint.every", job.checkpoint["every"], epoch),
+    )
+
+
+def _resolve(key: str, moment: Any, epoch: float | None) -> Any:
+    try:
+        return None if moment is None else to_iterations(moment, epoch)
+    except UsageError as error:
+        raise UsageError(f"{key}={moment}: {error.message}", hint=error.hint) from None
+
+
+def input_of(job: Job, model: JointModel) -> InputSpec:
+    """Return what the model is fed: the recipe's values, else the backbone's own.
+
+    Raises:
+        UsageError: the backbone takes another size.
+    """
     own, wanted = model.input, job.input
     size = wanted["size"] or own.size
     if size != own.size and not job.model["backbone_args"].get("dynamic_img_size"):
@@ -187,7 +132,7 @@ def make_trainer(
         },
         validation=_validation(prepared),
         schedule=job.schedule["kind"],
-        total=prepared.total,
+        total=prepared.times.total,
         rate=_learning_rate(prepared),
         periods=_periods(prepared),
         loading=Loading(**job.loader),
@@ -215,23 +160,23 @@ def compile_blocks(model: JointModel) -> None:
 
 
 def _learning_rate(prepared: Prepared) -> LearningRate:
-    optim = prepared.job.optim
+    optim, times = prepared.job.optim, prepared.times
     return LearningRate(
         base=optim["lr"],
         kind=optim["lr_schedule"],
-        total=prepared.total,
-        warmup=prepared.iterations(optim["warmup"]) or 0,
-        milestones=[to_iterations(each, prepared.epoch) for each in optim["milestones"]],
+        total=times.total,
+        warmup=times.warmup,
+        milestones=times.milestones,
         gamma=optim["gamma"],
     )
 
 
 def _periods(prepared: Prepared) -> Periods:
-    job = prepared.job
+    job, times = prepared.job, prepared.times
     return Periods(
         log=job.train["log_every"],
-        validate=prepared.iterations(job.eval["every"]),
-        save=prepared.iterations(job.checkpoint["every"]),
+        validate=times.validate,
+        save=times.save,
         keep=job.checkpoint["keep"],
     )
 

@@ -13,13 +13,15 @@ from ivvit_cli.errors import InputError, UsageError
 from ivvit_cli.evaluation.device import choose_device
 from ivvit_cli.models import load_weights
 from ivvit_cli.runs import find_checkpoint, read_meta
-from ivvit_cli.training.assemble import Job, Prepared, make_trainer, prepare
+from ivvit_cli.training.assemble import make_trainer, prepare
 from ivvit_cli.training.checkpoint import newest_intact
 from ivvit_cli.training.data import warn_of_small_frames
 from ivvit_cli.training.display import Screen
 from ivvit_cli.training.distributed import Ranks, from_leader, joined, ranks_of_environment
 from ivvit_cli.training.folder import RECIPE_FILE, create_run, record_start
+from ivvit_cli.training.job import Job
 from ivvit_cli.training.journal import Journal
+from ivvit_cli.training.prepared import Prepared
 from ivvit_cli.training.resume import Saved, keep_arithmetic, read_saved, rewind_run
 from shards.index import write_atomically
 
@@ -67,7 +69,7 @@ class Session:
             lines = [] if saved else _load_weights(prepared)
             if self.ranks.leads:
                 self._open_folder(saved)
-            screen = Screen(prepared.total) if self.ranks.leads else None
+            screen = Screen(prepared.times.total) if self.ranks.leads else None
             with screen or nullcontext():
                 journal = Journal(self.run, screen, list(prepared.sources)) if screen else None
                 for line in (*lines, *self._opening(prepared, saved)):
@@ -94,10 +96,10 @@ class Session:
     def _read_saved(self, prepared: Prepared) -> Saved:
         newest = newest_intact(self.run, console.warn)[0] if self.ranks.leads else self.run
         saved = read_saved(from_leader(self.ranks, newest))
-        if saved.progress.iteration > prepared.total:
+        if saved.progress.iteration > prepared.times.total:
             raise UsageError(
                 f"{self.run} has done {saved.progress.iteration} iterations, "
-                f"more than the {prepared.total} of its recipe now"
+                f"more than the {prepared.times.total} of its recipe now"
             )
         for name, fingerprint in prepared.fingerprints().items():
             if saved.data.get(name) != fingerprint:
@@ -121,7 +123,7 @@ class Session:
         parameters = sum(p.numel() for p in prepared.model.parameters())
         lines = [
             f"{self.run}: {parameters:,} parameters, {len(prepared.sources)} dataset"
-            f"{'s' if len(prepared.sources) > 1 else ''}, {prepared.total} iterations"
+            f"{'s' if len(prepared.sources) > 1 else ''}, {prepared.times.total} iterations"
         ]
         if saved:
             lines.append(f"going on after iteration {saved.progress.iteration}")

@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ivvit_cli.config import load_recipe
 from ivvit_cli.errors import UsageError
+from ivvit_cli.training.assemble import resolve_periods
+from ivvit_cli.training.job import job_of
 from ivvit_cli.training.optim import LearningRate
 from ivvit_cli.training.schedule import all_updates, epoch_length, is_due, to_iterations, updates_of
 
@@ -72,3 +75,10 @@ def test_cosine_rate():
 def test_step_rate():
     rate = LearningRate(1.0, kind="step", total=20, milestones=(10, 14))
     assert [rate.at(i) for i in (9, 10, 13, 14, 19)] == pytest.approx([1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_the_key_whose_epochs_mean_nothing_is_named(recipe):
+    job = job_of(load_recipe(str(recipe), ["checkpoint.every=1ep"]))
+    with pytest.raises(UsageError, match=r"checkpoint\.every=1ep: epochs count only"):
+        resolve_periods(job, None)
+    assert resolve_periods(job, 25).save == 25
