@@ -131,11 +131,12 @@ class Optim(Section):
 
 
 class Train(Section):
-    """How the loop runs; none of it changes what is learned, up to rounding."""
+    """How the loop runs. Only `seed` and `precision` change what is learned by more than rounding."""
 
-    seed: int = 0
+    seed: int = 0  # of fresh weights, the order of samples, crops and dropout
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on CUDA, fp32 on the CPU
     accumulate: Positive = 1  # micro-batches per update
+    activation_checkpointing: bool = False  # recompute blocks in the backward pass: less memory
     compile: bool = False
     deterministic: bool = False
     log_every: Positive = 10
