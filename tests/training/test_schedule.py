@@ -77,8 +77,8 @@ def test_step_rate():
     assert [rate.at(i) for i in (9, 10, 13, 14, 19)] == pytest.approx([1, 0.1, 0.1, 0.01, 0.01])
 
 
-def test_the_key_whose_epochs_mean_nothing_is_named(recipe):
-    job = job_of(load_recipe(str(recipe), ["checkpoint.every=1ep"]))
+def test_the_key_whose_epochs_mean_nothing_is_named():
+    job = job_of(load_recipe("iv-vit", ["checkpoint.every=1ep"]))
     with pytest.raises(UsageError, match=r"checkpoint\.every=1ep: epochs count only"):
         resolve_periods(job, None)
     assert resolve_periods(job, 25).save == 25
