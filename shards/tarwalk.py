@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 BLOCK = 512
 
+_CHUNK = 1 << 16
 _PLAIN = (b"0", b"\0")
 _NAME, _SIZE, _CHECKSUM, _TYPE = slice(0, 100), slice(124, 136), slice(148, 156), slice(156, 157)
 _PREFIX = slice(345, 500)
@@ -41,8 +42,8 @@ def walk(descriptor: int) -> Iterator[Member]:
     """Yield the members of a tar file in their order.
 
     Raises:
-        TarDamage: a header is damaged, or the file ends before the two blocks of zeros that mark
-            the end of an archive.
+        TarDamage: a header is damaged or not a plain file's, the file ends before the two blocks
+            of zeros that mark the end of an archive, or anything but zeros follows them.
     """
     total = os.fstat(descriptor).st_size
     offset = 0
@@ -51,7 +52,7 @@ def walk(descriptor: int) -> Iterator[Member]:
         if len(block) < BLOCK:
             raise TarDamage("truncated", f"ends at byte {total}, without the mark of its end")
         if not any(block):
-            _check_end(descriptor, offset)
+            _check_end(descriptor, offset, total)
             return
         member = _parse(block, offset)
         if member.offset + member.size > total:
@@ -60,22 +61,24 @@ def walk(descriptor: int) -> Iterator[Member]:
         offset = member.offset + member.size + -member.size % BLOCK
 
 
-def _check_end(descriptor: int, offset: int) -> None:
-    second = os.pread(descriptor, BLOCK, offset + BLOCK)
-    if len(second) < BLOCK:
-        raise TarDamage("truncated", f"ends at byte {offset + BLOCK}, within the mark of its end")
-    if any(second):
-        raise TarDamage("header", f"byte {offset}: a block of zeros in the middle")
+def _check_end(descriptor: int, offset: int, total: int) -> None:
+    if total - offset < 2 * BLOCK:
+        raise TarDamage("truncated", f"ends at byte {total}, within the mark of its end")
+    place = offset
+    while chunk := os.pread(descriptor, _CHUNK, place):
+        if chunk.strip(b"\0"):
+            raise TarDamage("header", f"byte {offset}: a block of zeros in the middle")
+        place += len(chunk)
 
 
 def _parse(block: bytes, offset: int) -> Member:
+    checksum = sum(block) - sum(block[_CHECKSUM]) + 8 * ord(" ")
+    if block[_CHECKSUM] != b"%06o\0 " % checksum:
+        raise TarDamage("header", f"byte {offset}: the header's checksum does not fit")
     try:
-        expected = int(block[_CHECKSUM].split(b"\0")[0], 8)
         size = int(block[_SIZE].rstrip(b"\0 "), 8)
     except ValueError:
-        raise TarDamage("header", f"byte {offset}: not a tar header") from None
-    if sum(block) - sum(block[_CHECKSUM]) + 8 * ord(" ") != expected:
-        raise TarDamage("header", f"byte {offset}: the header's checksum does not fit")
+        raise TarDamage("header", f"byte {offset}: the header has no size") from None
     if block[_TYPE] not in _PLAIN or size < 0:
         raise TarDamage("header", f"byte {offset}: a member that is not a plain file")
     prefix, name = (_text(block[part]) for part in (_PREFIX, _NAME))

@@ -1,5 +1,6 @@
 """The streaming reader gives the samples that the index gives, and refuses what is dangerous."""
 
+import gzip
 import io
 import os
 import pickle
@@ -92,6 +93,16 @@ def test_a_pickle_is_not_opened(tmp_path, suffix):
         ([("a.ppm", FRAME), ("a.cls", b"cat")], "sample a: invalid literal"),
         ([("a.png", FRAME), ("a.cls", b"0")], "not a readable png"),
         ([("a.mjpg", FRAME), ("a.cls", b"0")], "offsets"),
+        (
+            [("a.mjpg", b""), ("a.cls", b"0"), ("a.json", b'{"offsets": []}')],
+            "offsets .* do not fit",
+        ),
+        (
+            [("a.mjpg", b"x"), ("a.json", b'{"label": 0, "offsets": [0, 2]}')],
+            "offsets .* do not fit",
+        ),
+        ([("a.ppm", FRAME), ("a.json", b"[" * 200_000)], "sample a: .*recursion"),
+        ([("a.ppm", FRAME), ("a.json", b'{"label": 1e400}')], "sample a: .*infinity"),
         ([("a.ppm", FRAME), ("a.json", b"{")], "sample a"),
         ([("a.ppm", FRAME), ("a.json", b"[]"), ("a.cls", b"0")], "no mapping"),
         ([("a.ppm", FRAME), ("a.ppm", FRAME), ("a.cls", b"0")], "duplicate"),
@@ -101,6 +112,87 @@ def test_faulty_samples_are_named(tmp_path, members, message):
     tar = write_tar(tmp_path / "bad.tar", members)
     with pytest.raises(InputError, match=rf"bad\.tar: .*{message}"):
         list(stream_samples(tar))
+
+
+@pytest.fixture
+def sound(tmp_path):
+    """A tar of two samples: where its headers and its end are, and its bytes."""
+    members = [("a.ppm", FRAME), ("a.cls", b"0"), ("b.ppm", FRAME), ("b.cls", b"1")]
+    path = write_tar(tmp_path / "sound.tar", members)
+    with tarfile.open(path) as tar:
+        heads = [member.offset for member in tar.getmembers()]
+    assert len(list(stream_samples(path))) == 2
+    return path, [*heads, heads[-1] + 1024], path.read_bytes()
+
+
+def test_every_bit_of_a_header_and_of_the_end_counts(sound):
+    path, heads, data = sound
+    with path.open("r+b", buffering=0) as file:
+        for place in (head + k for head in heads for k in range(512)):
+            for bit in range(8):
+                os.pwrite(file.fileno(), bytes([data[place] ^ 1 << bit]), place)
+                with pytest.raises(InputError, match=rf"sound\.tar: byte {place & ~511}: "):
+                    list(stream_samples(path))
+            os.pwrite(file.fileno(), data[place : place + 1], place)
+
+
+@pytest.mark.parametrize("count", [512, 1024, 1536])
+def test_a_hole_is_not_the_end(sound, count):
+    path, heads, data = sound
+    path.write_bytes(data[: heads[2]] + bytes(count) + data[heads[2] + count :])
+    with pytest.raises(InputError, match=rf"sound\.tar: byte {heads[2]}: "):
+        list(stream_samples(path))
+
+
+def test_what_comes_before_the_damage_is_read(sound):
+    path, heads, data = sound
+    path.write_bytes(data[: heads[3]] + b"x" + data[heads[3] + 1 :])
+    samples = stream_samples(path)
+    assert next(samples).key == "a"
+    with pytest.raises(InputError, match=rf"byte {heads[3]}: the header's checksum"):
+        next(samples)
+
+
+def test_a_compressed_tar_is_refused(sound):
+    path, _, data = sound
+    path.write_bytes(gzip.compress(data))
+    with pytest.raises(InputError, match=r"sound\.tar: ends at byte|sound\.tar: byte 0: "):
+        list(stream_samples(path))
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_SPARSE, tarfile.SYMTYPE, tarfile.FIFOTYPE, b"x"])
+def test_only_plain_members_are_read(tmp_path, kind):
+    info = tarfile.TarInfo("a.ppm")
+    info.type, info.linkname = kind, "/etc/passwd"
+    path = tmp_path / "odd.tar"
+    path.write_bytes(info.tobuf(tarfile.USTAR_FORMAT) + bytes(1024))
+    with pytest.raises(InputError, match=r"odd\.tar: byte 0: a member that is not a plain file"):
+        list(stream_samples(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("a.mjpg", 3 << 30), ("a.json", 1 << 25), ("a.txt", 3 << 30)]
+)
+def test_memory_is_bounded(tmp_path, name, size):
+    info = tarfile.TarInfo(name)
+    info.size = size
+    tail = write_tar(tmp_path / "tail.tar", [("a.ppm", FRAME), ("a.cls", b"0")]).read_bytes()
+    path = tmp_path / "huge.tar"
+    with path.open("wb") as file:  # on the disk it is a hole
+        file.write(info.tobuf(tarfile.USTAR_FORMAT))
+        file.seek(size, os.SEEK_CUR)
+        file.write(tail)
+    if name == "a.txt":  # means nothing, so it is not even read
+        assert [s.key for s in stream_samples(path)] == ["a"]
+    else:
+        with pytest.raises(InputError, match=r"huge\.tar: sample a: is larger than"):
+            list(stream_samples(path))
+
+
+def test_only_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "a.tar")
+    with pytest.raises(InputError, match=r"a\.tar: no such file"):
+        list(stream_samples(tmp_path))
 
 
 def test_a_cut_tar_is_an_error_wherever_it_is_cut(tmp_path):
