@@ -55,6 +55,10 @@ FRAME = np.dtype([("offset", "<u8"), ("size", "<u4")])  # bytes from the start o
 _MAGIC = b"ivvitidx"
 _PREFIX = struct.Struct("<8sII")
 _ALIGN = 64
+_HEADER_FAULTS = (
+    *(OSError, ValueError, KeyError, TypeError, struct.error),
+    *(RecursionError, OverflowError),  # nested without end; an infinite number
+)
 
 
 class _Manifest(BaseModel):
@@ -124,7 +128,7 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
             f"{folder}: holds no {DATASET_FILE}, so it is not a finished folder of shards",
             hint="run `ivvit shard` again with the same options: it converts only what is missing",
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA:
@@ -180,7 +184,9 @@ def open_index(path: Path) -> Index:
                 raise ValueError("the header is cut off")
             header = json.loads(file.read(length))
         count, total = int(header["samples"]), int(header["frames"])
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        if count < 0 or total < 0:
+            raise ValueError("a number of records is negative")
+    except _HEADER_FAULTS as error:
         raise InputError(f"{path}: cannot be read as a sample index: {error}") from None
     start = _PREFIX.size + length
     middle = start + count * SAMPLE.itemsize

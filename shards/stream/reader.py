@@ -12,7 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards.errors import InputError
-from shards.index import CODECS, DatasetInfo, Kind, ShardInfo, open_index, read_dataset_info
+from shards.index import (
+    CODECS,
+    DatasetInfo,
+    Index,
+    Kind,
+    ShardInfo,
+    SplitInfo,
+    open_index,
+    read_dataset_info,
+)
 from shards.stream.decode import Pixels, decode_frame, frame_room
 
 OPEN_SHARDS = 64  # descriptors kept per split
@@ -40,8 +49,9 @@ class Sample:
 class Split:
     """One split of a dataset as a sequence of samples; safe to use from many threads.
 
-    Only the records of the samples that are touched become resident. A shard whose size is no
-    longer the recorded one, or that ends before a frame does, raises InputError.
+    Only the frames' places that are touched become resident. An index that names what the manifest
+    does not have raises InputError at once; so does, when it is read, a shard whose size is no
+    longer the recorded one, or that ends before a frame does.
     """
 
     def __init__(self, folder: Path, info: DatasetInfo, name: str) -> None:
@@ -52,6 +62,7 @@ class Split:
                 f"{folder / split.index}: lists {len(index.samples)} samples, "
                 f"but the dataset's manifest says {split.samples}"
             )
+        _check_records(folder / split.index, index, info, split)
         self.folder = folder
         self.dataset = info.name
         self.name = name
@@ -173,6 +184,24 @@ def open_dataset(folder: str | Path) -> ShardedDataset:
     """
     folder = Path(folder)
     return ShardedDataset(folder, read_dataset_info(folder))
+
+
+def _check_records(path: Path, index: Index, info: DatasetInfo, split: SplitInfo) -> None:
+    """Compare the ranges of all samples with the manifest, in one look at each column."""
+    rows, total = index.samples, len(index.frames)
+    ends = total - rows["frames"].astype(np.int64)
+    wrong = {
+        "codec": rows["codec"] >= len(CODECS),
+        "shard": rows["shard"] >= len(split.shards),
+        "label": (rows["label"] < 0) | (rows["label"] >= len(info.classes)),
+        "frames": (rows["frames"] < 1) | (ends < 0),
+        "first_frame": rows["first_frame"] > ends,
+    }
+    for field, faults in wrong.items():
+        if faults.any():
+            i = int(faults.argmax())
+            value = rows[field][i]
+            raise InputError(f"{path}: sample {i}: there is no {field} {value}", hint=_HINT)
 
 
 class _Descriptor:

@@ -1,6 +1,7 @@
 """The reader against the naive writer: every layout, every fault, many threads."""
 
 import os
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from naive_shards import encode, numbered, picture, write_shards
 
 from shards import open_dataset
 from shards.errors import InputError
+from shards.index import open_index, write_index
 from shards.stream import reader
 
 
@@ -132,3 +134,52 @@ def test_an_index_of_another_length(tmp_path):
     (folder / "toy-train.index").write_bytes((other / "toy-train.index").read_bytes())
     with pytest.raises(InputError, match="3 samples"):
         open_dataset(folder)["train"]
+
+
+def edit_record(folder, field, value):
+    path = folder / "toy-train.index"
+    index = open_index(path)
+    samples, frames = np.array(index.samples), np.array(index.frames)
+    samples[field][2] = value
+    write_index(path, index.header, samples, frames)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[("codec", 3), ("codec", 77), ("shard", 3), ("shard", 2**32 - 1)],
+        *[("label", 2), ("label", 55), ("label", -1), ("frames", 0), ("frames", 2**32 - 1)],
+        *[("first_frame", 54), ("first_frame", 2**64 - 1)],
+    ],
+)
+def test_a_record_that_does_not_fit_the_manifest(tmp_path, field, value):
+    folder = write_shards(tmp_path, clips(), kind="video")  # 63 frames, of which sample 2 has 10
+    edit_record(folder, field, value)
+    with pytest.raises(InputError, match=rf"train\.index: sample 2: there is no {field} {value}$"):
+        open_dataset(folder)["train"]
+
+
+def test_records_at_the_bounds_are_sound(tmp_path):
+    folder = write_shards(tmp_path, clips(), kind="video")
+    edit_record(folder, "first_frame", 53)
+    edit_record(folder, "label", 1)
+    split = open_dataset(folder)["train"]
+    assert (len(split[6].frames), split.label(2)) == (6, 1)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"[" * 200_000, b'{"samples": 1e400}', b'{"samples": -1, "frames": 0}', b"[]", b"{", b"\xff"],
+)
+def test_a_hostile_index_header(tmp_path, header):
+    folder = write_shards(tmp_path, clips(1), kind="video")
+    prefix = struct.pack("<8sII", b"ivvitidx", 1, len(header))
+    (folder / "toy-train.index").write_bytes(prefix + header)
+    with pytest.raises(InputError, match=r"train\.index: cannot be read as a sample index"):
+        open_dataset(folder)["train"]
+
+
+def test_a_hostile_manifest(tmp_path):
+    (tmp_path / "dataset.json").write_text("[" * 200_000)
+    with pytest.raises(InputError, match=r"dataset\.json: cannot be read: .*recursion"):
+        open_dataset(tmp_path)
