@@ -3,6 +3,7 @@
 The modules of the commands are light: each imports what it works with when it is called.
 """
 
+import errno
 import inspect
 import os
 import sys
@@ -15,9 +16,12 @@ from rich.markup import escape
 
 from ivvit_cli import __version__, console
 from ivvit_cli.commands import data, demo, doctor, eval, predict, recipe, shard, train
-from ivvit_cli.errors import IvvitError
+from ivvit_cli.errors import IvvitError, RecipeError
 
 DATA, TRAIN, LOOK, TOOLS = "Data", "Train", "Look", "Tools"
+
+# What a write or a close raises, without the name of the file.
+_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 EPILOG = """\b
 [bold]Exit codes[/]  0 good, 1 a check or a run failed, 2 usage or recipe,
@@ -119,11 +123,17 @@ def _report(error: Exception) -> int:
                 console.fail(message, f"{context.command_path if context else 'ivvit'} --help")
             return error.exit_code
         case IvvitError():
-            console.fail(error.message, error.hint)
+            *others, last = error.faults if isinstance(error, RecipeError) else (error.message,)
+            for fault in others:
+                console.fail(fault)
+            console.fail(last, error.hint)
             return error.exit_code
         case OSError(filename=str(name), strerror=str(reason)):
-            console.fail(f"{console.clean(name)}: {reason}")
+            console.fail(f"{name}: {reason}")
             return 3 if isinstance(error, FileNotFoundError) else 4
+        case OSError(errno=number, strerror=str(reason)) if number in _DISK_FAULTS:
+            console.fail(f"a file cannot be written or read: {reason}", "ivvit doctor")
+            return 4
     summary = " ".join(str(error).split())
     console.fail(f"internal: {type(error).__name__}: {summary}", "ivvit -v … shows where")
     return 1

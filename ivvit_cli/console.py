@@ -60,9 +60,8 @@ def warn(text: str) -> None:
 
 
 def fail(message: str, hint: str | None = None) -> None:
-    """Write an error to stderr, one `error:` line for each line of the message."""
-    for line in message.split("\n"):
-        _line("error: ", "bold red", line)
+    """Write an error to stderr."""
+    _line("error: ", "bold red", message)
     if hint:
         _line("hint: ", "cyan", hint)
 

@@ -13,7 +13,15 @@ __all__ = [
 
 
 class RecipeError(UsageError):
-    """A recipe or an override that cannot be used; the message starts with `file:line:`."""
+    """A recipe or an override that cannot be used.
+
+    Args:
+        faults: one line each, which starts with `file:line:`.
+    """
+
+    def __init__(self, *faults: str, hint: str | None = None) -> None:
+        super().__init__("\n".join(faults), hint=hint)
+        self.faults = faults
 
 
 class RunInterrupted(IvvitError):

@@ -26,7 +26,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         # Strict, so that the text "6" is no number; as JSON, where a list may fill a tuple.
         return Recipe.model_validate_json(json.dumps(tree.value), strict=True)
     except ValidationError as error:
-        raise RecipeError(explain(error, tree)) from None
+        raise RecipeError(*explain(error, tree)) from None
 
 
 def dump_recipe(recipe: Recipe) -> str:

@@ -33,15 +33,15 @@ _WORDS = {  # pydantic's error type -> what the value must be; {…} comes from 
 }
 
 
-def explain(error: ValidationError, tree: Tree) -> str:
+def explain(error: ValidationError, tree: Tree) -> list[str]:
     """Return one line `place: key: what is wrong` for each faulty key."""
     faults: dict[Path, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         faults.setdefault(_real_path(detail, tree.value), []).append(detail)
-    return "\n".join(
+    return [
         f"{tree.place(path)}: {dotted(path) or 'recipe'}: {_describe(path, details, tree.value)}"
         for path, details in faults.items()
-    )
+    ]
 
 
 def _real_path(detail: ErrorDetails, value: Any) -> Path:

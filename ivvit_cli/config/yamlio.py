@@ -84,7 +84,7 @@ def parse(text: str, name: str) -> Document:
     builder = _Builder(name)
     value = None if root is None else builder.build(root, ())
     if builder.problems:
-        raise RecipeError("\n".join(builder.problems))
+        raise RecipeError(*builder.problems)
     return Document(value, builder.lines)
 
 

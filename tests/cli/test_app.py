@@ -95,15 +95,28 @@ def test_an_error_is_one_line_a_hint_and_its_exit_code(statement: str, code: int
         ("open('/nowhere/x')", "/nowhere/x: No such file or directory", 3),
         ("open('/', 'w')", "/: Is a directory", 4),
         ("raise OSError(28, 'No space left on device', 'y')", "y: No space left on device", 4),
+        ("open('a\\nerror: b')", "a\\nerror: b: No such file or directory", 3),
     ],
 )
 def test_the_file_system_s_errors_name_the_file(statement: str, error: str, code: int) -> None:
     assert run_failing(statement) == Result(code, "", f"error: {error}\n")
 
 
+def test_a_full_disk_is_the_environment_s_fault_though_no_file_is_named() -> None:
+    done = run_failing("open('/dev/full', 'w').write('x' * 100_000)")
+    assert (done.code, done.stdout) == (4, "")
+    assert done.stderr.startswith("error: a file cannot be written or read: No space left")
+
+
 def test_each_of_several_faults_is_a_line() -> None:
-    done = run_failing("raise errors.RecipeError('f:1: a\\nf:2: b')")
-    assert done.stderr == "error: f:1: a\nerror: f:2: b\n"
+    done = run_failing("raise errors.RecipeError('f:1: a', 'f:2: b', hint='c')")
+    assert done.stderr == "error: f:1: a\nerror: f:2: b\nhint: c\n"
+
+
+def test_a_line_break_in_a_name_starts_no_line() -> None:
+    for kind in ("InputError", "RecipeError"):
+        done = run_failing(f"raise errors.{kind}('a\\nerror: b', hint='c\\nd')")
+        assert done.stderr == "error: a\\nerror: b\nhint: c\\nd\n"
 
 
 def test_an_unforeseen_error_is_one_line_without_traceback() -> None:

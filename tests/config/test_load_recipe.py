@@ -36,7 +36,7 @@ def write(path: Path, text: str) -> Path:
 def faults(path: Path, overrides: Sequence[str] = ()) -> list[str]:
     with pytest.raises(RecipeError) as caught:
         load_recipe(str(path), overrides)
-    return caught.value.message.replace(f"{path.parent}/", "").split("\n")
+    return [fault.replace(f"{path.parent}/", "") for fault in caught.value.faults]
 
 
 def test_a_file_is_read_with_the_defaults(base: Path) -> None:
