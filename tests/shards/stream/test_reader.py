@@ -12,7 +12,7 @@ from naive_shards import encode, numbered, picture, write_shards
 from shards import open_dataset
 from shards.errors import InputError
 from shards.index import open_index, write_index
-from shards.stream import reader
+from shards.stream import files
 
 
 def clips(count=7, frames=12):
@@ -69,7 +69,7 @@ def open_files():
 
 
 def test_descriptors_are_few_and_threads_agree(tmp_path, monkeypatch):
-    monkeypatch.setattr(reader, "OPEN_SHARDS", 2)
+    monkeypatch.setattr(files, "OPEN_SHARDS", 2)
     samples = [(f"v{i:02d}", 0, [numbered(8, 8, i)]) for i in range(12)]
     folder = write_shards(tmp_path, samples, per_shard=1, codec="ppm")
     split = open_dataset(folder)["train"]
