@@ -1,8 +1,9 @@
 """The typed form of a recipe. Every key a recipe may hold stands here, with its default."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
@@ -11,13 +12,36 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _check_name(name: str) -> str:
+    """Refuse what could not name the link `best-NAME`, or the checkpoint `RUN@best-NAME`."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", name):
+        raise ValueError(
+            "a dataset's name starts with a letter or digit, and holds only these and . _ + -"
+        )
+    return name
+
+
+def _check_order(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError("must be the lower and the higher bound, in this order")
+    return bounds
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+Ordered = AfterValidator(_check_order)
 Positive = Annotated[int, Field(gt=0)]
+PositiveReal = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Area = Annotated[float, Field(gt=0, le=1)]  # as a share of the source image's
+Decay = Annotated[float, Field(ge=0, lt=1)]
 Epochs = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?ep$")]
 Moment = Annotated[
     Annotated[int, Field(ge=0)] | Epochs, Field(description="iterations, or epochs as in 3ep")
 ]
-Period = Annotated[Positive | Epochs, Field(description="iterations, or epochs as in 3ep")]
+SomeEpochs = Annotated[
+    str, Field(pattern=r"^([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)ep$")
+]
+Period = Annotated[Positive | SomeEpochs, Field(description="iterations, or epochs as in 3ep")]
 Colour = tuple[float, float, float]
 
 
@@ -52,7 +76,7 @@ class Input(Section):
 
     size: Positive | None = None  # pixels of a square crop's side
     mean: Colour | None = None
-    std: Colour | None = None
+    std: tuple[PositiveReal, PositiveReal, PositiveReal] | None = None
 
 
 class Clip(Section):
@@ -60,7 +84,7 @@ class Clip(Section):
 
     sample: Literal["window", "dense", "uniform", "segment"] = "window"
     frames: Positive = 16
-    seconds: Annotated[float, Field(gt=0)] | None = None  # window: its duration
+    seconds: PositiveReal | None = None  # window: its duration
     stride: Positive | None = None  # dense: source frames between clip frames
 
     @model_validator(mode="after")
@@ -81,9 +105,10 @@ class Augment(Section):
     """
 
     crop: Literal["random_resized", "short_side", "none"] | None = None
-    area: tuple[Share, Share] = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    short_side: tuple[Positive, Positive] | None = None  # pixels; default: 1 to 10/7 of the size
+    area: Annotated[tuple[Area, Area], Ordered] = (0.08, 1.0)
+    ratio: Annotated[tuple[PositiveReal, PositiveReal], Ordered] = (3 / 4, 4 / 3)
+    # pixels; default: 1 to 10/7 of the size
+    short_side: Annotated[tuple[Positive, Positive], Ordered] | None = None
     flip: Share = 0.5
 
 
@@ -104,7 +129,7 @@ class Schedule(Section):
 
     kind: Literal["sequential"] = "sequential"
     iterations: Positive | None = None
-    epochs: Annotated[float, Field(gt=0)] | None = None  # of a single dataset
+    epochs: PositiveReal | None = None  # of a single dataset
 
     @model_validator(mode="after")
     def _length(self) -> "Schedule":
@@ -117,21 +142,27 @@ class Optim(Section):
     """The optimiser and its learning-rate schedule, which counts iterations."""
 
     name: Literal["adamw", "sgd"] = "adamw"
-    lr: Annotated[float, Field(gt=0)]
+    lr: PositiveReal
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    betas: tuple[Share, Share] = (0.9, 0.999)
-    momentum: Share = 0.9
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    momentum: Decay = 0.9
     nesterov: bool = False
     lr_schedule: Literal["constant", "cosine", "step"] = "constant"
     warmup: Moment = 0
     milestones: tuple[Moment, ...] = ()
-    gamma: Annotated[float, Field(gt=0)] = 0.1
-    clip_norm: Annotated[float, Field(gt=0)] | None = None
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    gamma: PositiveReal = 0.1
+    clip_norm: PositiveReal | None = None
+    label_smoothing: Decay = 0.0
+
+    @model_validator(mode="after")
+    def _check_nesterov(self) -> "Optim":
+        if self.nesterov and not self.momentum:
+            raise ValueError("`nesterov` needs `momentum`")
+        return self
 
 
 class Train(Section):
-    """How the loop runs. Only `seed` and `precision` change what is learned by more than rounding."""
+    """How the loop runs. Only `seed` and `precision` change what is learned beyond rounding."""
 
     seed: int = 0  # of fresh weights, the order of samples, crops and dropout
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on CUDA, fp32 on the CPU
@@ -173,7 +204,7 @@ class Recipe(Section):
     description: str = ""
     model: Model
     input: Input = Input()
-    data: Annotated[dict[str, Data], Field(min_length=1)]
+    data: Annotated[dict[Name, Data], Field(min_length=1)]
     schedule: Schedule
     optim: Optim
     train: Train = Train()
