@@ -29,15 +29,14 @@ def _check_order(bounds: tuple[float, float]) -> tuple[float, float]:
 
 Name = Annotated[str, AfterValidator(_check_name)]
 Ordered = AfterValidator(_check_order)
+Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 PositiveReal = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Area = Annotated[float, Field(gt=0, le=1)]  # as a share of the source image's
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Epochs = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?ep$")]
-Moment = Annotated[
-    Annotated[int, Field(ge=0)] | Epochs, Field(description="iterations, or epochs as in 3ep")
-]
+Moment = Annotated[Whole | Epochs, Field(description="iterations, or epochs as in 3ep")]
 SomeEpochs = Annotated[
     str, Field(pattern=r"^([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)ep$")
 ]
@@ -164,7 +163,7 @@ class Optim(Section):
 class Train(Section):
     """How the loop runs. Only `seed` and `precision` change what is learned beyond rounding."""
 
-    seed: int = 0  # of fresh weights, the order of samples, crops and dropout
+    seed: Whole = 0  # of fresh weights, the order of samples, crops and dropout
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on CUDA, fp32 on the CPU
     accumulate: Positive = 1  # micro-batches per update
     activation_checkpointing: bool = False  # recompute blocks in the backward pass: less memory

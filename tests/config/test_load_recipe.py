@@ -140,6 +140,49 @@ def test_a_fault_has_its_line_its_key_and_plain_words(
     assert any(line.startswith(fault) for line in faults(path)), faults(path)
 
 
+@pytest.mark.parametrize(
+    ("override", "fault"),
+    [
+        ("optim.betas=[0.9, 1.0]", "optim.betas.1: must be less than 1.0, not 1.0"),
+        ("optim.momentum=1.0", "optim.momentum: must be less than 1.0"),
+        ("optim={nesterov: true, momentum: 0}", "optim: `nesterov` needs `momentum`"),
+        ("data.photos.augment.area=[1.0, 0.5]", "data.photos.augment.area: must be the lower"),
+        ("data.photos.augment.area=[0, 1]", "data.photos.augment.area.0: must be greater than"),
+        ("data.photos.augment.ratio=[-1, 1]", "data.photos.augment.ratio.0: must be greater"),
+        ("data.photos.augment.ratio=[2, 1]", "data.photos.augment.ratio: must be the lower"),
+        ("data.photos.augment.short_side=[9, 3]", "data.photos.augment.short_side: must be the"),
+        ("input.std=[0.5, 0, 0.5]", "input.std.1: must be greater than 0.0, not 0"),
+        ("train.seed=-1", "train.seed: must be at least 0, not -1"),
+        ("checkpoint.every=0.0ep", "checkpoint.every: must be iterations, or epochs"),
+    ],
+)
+def test_values_that_would_fail_in_training_are_faults(
+    base: Path, override: str, fault: str
+) -> None:
+    (line,) = faults(base, [override])
+    assert line.startswith(f"override `{override}`: {fault}")
+
+
+def test_the_least_values_that_can_train_are_good(base: Path) -> None:
+    recipe = load_recipe(
+        str(base),
+        [
+            "optim={betas: [0, 0], momentum: 0, warmup: 0ep}",
+            "data.photos.augment={area: [1, 1], ratio: [1, 1], short_side: [9, 9]}",
+            "eval.every=0.05ep",
+            "checkpoint.every=10ep",
+        ],
+    )
+    assert recipe.data["photos"].augment.area == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["a/b", "a@b", "''", "' a'", "-a", "..", "é", "a" * 101])
+def test_a_name_that_no_link_can_have_is_a_fault(tmp_path: Path, name: str) -> None:
+    (fault,) = faults(write(tmp_path / "f.yaml", BASE.replace("photos:", f"{name}:")))
+    assert fault.startswith("f.yaml:5: data.")
+    assert "a dataset's name starts with a letter or digit" in fault
+
+
 def test_allowed_keys_and_values_are_listed(base: Path) -> None:
     (fault,) = faults(base, ["optim.name=adam"])
     assert fault.endswith("unknown value 'adam' — did you mean 'adamw'? (values: adamw, sgd)")
