@@ -24,16 +24,6 @@ _META = {"cifar10": ("batches.meta", "label_names"), "cifar100": ("meta", "fine_
 _LABELS = {"cifar10": "labels", "cifar100": "fine_labels"}
 _SIDE = 32
 
-# All that a pickle of these datasets refers to; anything else is refused.
-_REBUILD = np.empty(0).__reduce__()[0]
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): _REBUILD,
-    ("numpy._core.multiarray", "_reconstruct"): _REBUILD,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): str.encode,
-}
-
 
 def list_items(source: str, root: Path, *, fold: int = 1) -> Listing:
     """List CIFAR-10 or CIFAR-100 (fine labels); keys count the pictures of a split in order.
@@ -73,8 +63,8 @@ def _batch(
     path: Path, field: str, classes: int, layout: str
 ) -> tuple[NDArray[np.uint8], list[int]]:
     document = _load(path, layout)
-    data, labels = document.get("data"), document.get(field)
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2:
+    data, labels = getattr(document.get("data"), "values", None), document.get(field)
+    if not isinstance(data, np.ndarray) or data.ndim != 2:
         raise InputError(f"{path}: holds no array of pictures", hint=layout)
     if data.shape[1] != 3 * _SIDE * _SIDE:
         raise InputError(f"{path}: has pictures of {data.shape[1]} bytes, not 3072", hint=layout)
@@ -87,11 +77,11 @@ def _batch(
 
 
 def _load(path: Path, layout: str) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file", hint=layout)
     try:
         with path.open("rb") as file:
             document = _Unpickler(file).load()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file", hint=layout) from None
     except Exception as error:  # a hostile pickle can raise anything
         raise InputError(f"{path}: cannot be read as a CIFAR pickle: {error}") from None
     if not isinstance(document, dict):
@@ -99,8 +89,40 @@ def _load(path: Path, layout: str) -> dict[str, Any]:
     return document
 
 
+class _Bytes:
+    """Stands for a numpy array of bytes: numpy's own classes would trust what the pickle says."""
+
+    values: NDArray[np.uint8]
+
+    def __setstate__(self, state: tuple[int, tuple[int, ...], object, bool, str | bytes]) -> None:
+        _, shape, _, fortran, data = state
+        flat = np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, np.uint8)
+        self.values = flat.reshape(shape, order="F" if fortran else "C")
+
+
+class _ByteType:
+    """Stands for numpy's dtype of a byte."""
+
+    def __init__(self, name: str, *_: object) -> None:
+        if name != "u1":
+            raise pickle.UnpicklingError(f"it holds an array of {name}")
+
+    def __setstate__(self, state: object) -> None:
+        """Take nothing over."""
+
+
+# All that a pickle of these datasets refers to; anything else is refused.
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Bytes(),
+    ("numpy._core.multiarray", "_reconstruct"): lambda *_: _Bytes(),
+    ("numpy", "ndarray"): None,  # only ever handed to _reconstruct
+    ("numpy", "dtype"): _ByteType,
+    ("_codecs", "encode"): lambda text, _: text.encode("latin1"),
+}
+
+
 class _Unpickler(pickle.Unpickler):
-    """Builds numbers, text, lists, dictionaries and numpy arrays, and refuses everything else."""
+    """Builds numbers, text, lists, dictionaries and byte arrays, and refuses everything else."""
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file, encoding="latin1")  # written by Python 2

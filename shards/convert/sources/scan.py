@@ -19,12 +19,12 @@ def require_folder(root: Path, layout: str) -> None:
 
 def folders(path: Path) -> list[Path]:
     """Return the folders in a folder, sorted by name, without hidden ones."""
-    return [path / entry.name for entry in _entries(path) if entry.is_dir()]
+    return [path / entry.name for entry in _entries(path) if _is_folder(entry)]
 
 
 def files(path: Path) -> list[Path]:
     """Return all that is no folder in a folder, sorted by name, without hidden ones."""
-    return [path / entry.name for entry in _entries(path) if not entry.is_dir()]
+    return [path / entry.name for entry in _entries(path) if not _is_folder(entry)]
 
 
 def size_of(path: Path) -> int:
@@ -61,6 +61,13 @@ def printable(name: str) -> str:
 def first_folder(candidates: Iterable[Path]) -> Path | None:
     """Return the first of the paths that is a folder."""
     return next((path for path in candidates if path.is_dir()), None)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a link to itself: no folder, and conversion will say why
+        return False
 
 
 def _entries(path: Path) -> list[os.DirEntry[str]]:

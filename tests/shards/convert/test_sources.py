@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import layouts
@@ -64,6 +66,38 @@ def test_a_pickle_that_holds_anything_else_is_refused(tmp_path, monkeypatch, con
     with pytest.raises(InputError, match="meta"):
         list_source("cifar100", tmp_path / "c")
     assert not (tmp_path / "owned").exists()
+
+
+class Call:
+    """Pickles as a call of `function`, with anything for arguments."""
+
+    def __init__(self, function: object, *args: object) -> None:
+        self.call = function, args
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return self.call
+
+
+class Forged(Call):
+    """Pickles as a dtype that says of bytes that they are pointers to objects."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        pointer = (np.dtype("O"), (1,))
+        return np.dtype, ("V8", False, True), (3, "|", pointer, None, None, 8, 1, 0)
+
+
+def test_a_pickle_cannot_forge_an_array(tmp_path: Path) -> None:
+    """Through numpy's own classes this one reads memory at 0x4141414141414141."""
+    layouts.cifar100(tmp_path / "c")
+    array = Call(np.ndarray, (), Forged(np.dtype), b"A" * 8)
+    (tmp_path / "c/meta").write_bytes(pickle.dumps(Call(np.ndarray, array)))
+    code = (
+        "import sys; from pathlib import Path; from shards.convert.sources import list_source\n"
+        "from shards.errors import InputError\n"
+        "try: list_source('cifar100', Path(sys.argv[1]))\n"
+        "except InputError: sys.exit(3)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, tmp_path / "c"]).returncode == 3
 
 
 @pytest.mark.parametrize(
@@ -213,6 +247,15 @@ def test_folders_with_splits_share_their_classes(tmp_path: Path) -> None:
         "val/dog/0.png",
     ]
     assert listing.notes == ("not a split, not sharded: other",)
+
+
+def test_links_that_lead_nowhere_are_items_not_the_end(tmp_path: Path) -> None:
+    layouts.imagefolder(tmp_path / "pets", 1, ("train",))
+    for name in ("train/cat/loop", "train/loop"):
+        (tmp_path / "pets" / name).symlink_to("loop")
+    listing = list_source("imagefolder", tmp_path / "pets")
+    assert "train/cat/loop" in {item.source for item in listing.items}
+    assert listing.classes == ("cat", "dog")
 
 
 @pytest.mark.parametrize("source", list(SOURCES))
