@@ -17,13 +17,14 @@ Codec = Literal["jpg", "png", "ppm"]
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 MAX_PIXELS = 40_000_000
+MAX_BYTES = 512 << 20  # of a file; 40 Mpx of 16-bit RGBA are 320 MB
 
 # Pillow warns of odd metadata, which is not kept, and of sizes, which are checked here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _JPEG = ("JPEG", "MPO")  # MPO: a JPEG with more pictures behind the first
 _ORIENTATION = 0x0112
-_UPRIGHT = 1
+_TURNED = range(2, 9)  # 1 is upright; other values mean nothing
 _JPEG_QUALITY = 95  # of images that --short-side made smaller
 
 
@@ -43,12 +44,26 @@ def read_image(path: Path, *, short_side: int | None = None) -> EncodedImage:
     Raises:
         InputError: the file is missing, no image of an allowed format, damaged, or too large.
     """
-    if not path.is_file():
-        raise BadMedia(path, "no such file")
     try:
-        return encode_image(path.read_bytes(), short_side=short_side)
-    except (OSError, ValueError) as error:
+        return encode_image(read_file(path), short_side=short_side)
+    except ValueError as error:
         raise BadMedia(path, str(error)) from None
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of an image file.
+
+    Raises:
+        InputError: there is no such plain file, it cannot be read, or has over 512 MiB.
+    """
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise BadMedia(path, "no such file")
+        if path.stat().st_size > MAX_BYTES:
+            raise BadMedia(path, f"has more than {MAX_BYTES >> 20} MiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadMedia(path, error.strerror or "cannot be read") from None
 
 
 def encode_image(data: bytes, *, short_side: int | None = None) -> EncodedImage:
@@ -119,7 +134,7 @@ def _check_pixels(width: int, height: int) -> None:
 
 
 def _stored_as_is(data: bytes, image: Image.Image) -> bool:
-    if _orientation(image) != _UPRIGHT:
+    if _orientation(image) in _TURNED:
         return False
     if image.format in _JPEG:
         return image.mode in ("L", "RGB")
@@ -131,9 +146,9 @@ def _stored_as_is(data: bytes, image: Image.Image) -> bool:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(_ORIENTATION, _UPRIGHT))
+        return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # an EXIF block that cannot be read says nothing
-        return _UPRIGHT
+        return 1
 
 
 def _load(image: Image.Image) -> None:
@@ -145,7 +160,7 @@ def _load(image: Image.Image) -> None:
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
     _load(image)
-    if _orientation(image) != _UPRIGHT:
+    if _orientation(image) in _TURNED:
         image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError("has floating-point pixels, which have no known range")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shards.convert.errors import BadMedia
-from shards.convert.image import EncodedImage, encode_image, encode_pixels
+from shards.convert.image import EncodedImage, encode_image, encode_pixels, read_file
 from shards.convert.items import Item
 from shards.convert.options import Options
 from shards.convert.video import VideoFrames, read_video
@@ -69,7 +69,7 @@ def _encode(item: Item, options: Options) -> tuple[EncodedImage, str]:
         digest = hashlib.sha256(item.pixels.tobytes()).hexdigest()
         return encode_pixels(item.pixels, short_side=options.short_side), digest
     assert item.path is not None
-    data = item.path.read_bytes()
+    data = read_file(item.path)
     digest = hashlib.sha256(data).hexdigest()
     return encode_image(data, short_side=options.short_side), digest
 

@@ -183,6 +183,21 @@ def test_what_is_bad_or_missing_is_listed_and_the_rest_goes_on(tmp_path: Path) -
     assert (test.listed, test.written, test.missing, test.skipped) == (2, 1, 0, 1)
 
 
+def test_pipes_and_endless_files_are_skipped(tmp_path: Path) -> None:
+    layouts.imagefolder(tmp_path / "pets", 1, ("train",))
+    os.mkfifo(tmp_path / "pets/train/cat/pipe.jpg")
+    with (tmp_path / "pets/train/cat/huge.jpg").open("wb") as file:
+        file.truncate(1 << 40)
+    (tmp_path / "pets/train/cat/loop.jpg").symlink_to("loop.jpg")
+    convert("imagefolder", tmp_path / "pets", tmp_path / "out")
+    rows = [json.loads(line) for line in (tmp_path / "out/skipped.jsonl").open()]
+    assert {Path(row["source"]).stem: row["reason"] for row in rows} == {
+        "pipe": "no such file",
+        "huge": "has more than 512 MiB",
+        "loop": "no such file",
+    }
+
+
 def test_nothing_of_where_it_ran_is_stored(tmp_path: Path) -> None:
     layouts.videofolder(tmp_path / "clips", 1)
     (tmp_path / "clips/run/bad.mp4").write_bytes(b"no video")
