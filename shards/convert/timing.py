@@ -21,7 +21,7 @@ def frame_rate(times: list[int]) -> float:
     """
     if len(times) == 1:
         return 1.0
-    duration = times[-1] - times[0]
+    duration = max(times) - min(times)
     if duration <= 0:
         raise ValueError("its presentation times do not advance")
     return (len(times) - 1) * SECOND / duration
@@ -38,11 +38,14 @@ def is_even(times: list[int]) -> bool:
 def resample(times: list[int]) -> list[int]:
     """Return, for as many even steps as there are frames, the frame nearest in time to each.
 
-    `times` ascend. At the average rate a video keeps its number of frames and its duration; a
+    At the average rate a video keeps its number of frames and its duration; a
     frame that was shown long is repeated, and of several within one step one is kept.
     """
-    interval = (times[-1] - times[0]) / max(1, len(times) - 1)
-    return [_nearest(times, times[0] + place * interval) for place in range(len(times))]
+    order = sorted(range(len(times)), key=times.__getitem__)
+    ascending = [times[place] for place in order]
+    interval = (ascending[-1] - ascending[0]) / max(1, len(times) - 1)
+    moments = [ascending[0] + place * interval for place in range(len(times))]
+    return [order[_nearest(ascending, moment)] for moment in moments]
 
 
 def _nearest(times: list[int], moment: float) -> int:

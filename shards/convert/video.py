@@ -139,7 +139,7 @@ def _assemble(frames: list[bytes], times: list[int], fps: float | None) -> Video
     rate = frame_rate(times)
     if is_even(times):
         return VideoFrames(frames, rate, width, height, resampled=False)
-    order = resample(sorted(times))
+    order = resample(times)
     return VideoFrames([frames[place] for place in order], rate, width, height, resampled=True)
 
 

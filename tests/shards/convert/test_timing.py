@@ -40,6 +40,17 @@ def test_resampling_takes_the_nearest_frame_for_every_even_step(times: list[int]
         assert abs(times[frame] - moment) == min(abs(time - moment) for time in times)
 
 
+@given(TIMES, st.randoms(use_true_random=False))
+def test_frames_that_come_out_of_order_are_put_in_order(times, random) -> None:
+    places = list(range(len(times)))
+    random.shuffle(places)
+    mixed = [times[place] for place in places]
+    assert [mixed[place] for place in resample(mixed)] == [
+        times[place] for place in resample(times)
+    ]
+    assert frame_rate(mixed) == frame_rate(times)
+
+
 @given(st.integers(1, 200), st.integers(1000, SECOND))
 def test_an_even_video_is_left_alone(count: int, step: int) -> None:
     times = [n * step for n in range(count)]
