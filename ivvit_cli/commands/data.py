@@ -171,11 +171,11 @@ def _draw(folder: Path, split: str, count: int, path: Path) -> None:
 
 
 def _strip(samples: "Split", i: int) -> "Strip":
-    from shards.convert.contact import Strip
+    from shards.convert.contact import Strip, fit
     from shards.stream.decode import decode_frame
 
     sample = samples[i]
     count = min(FRAMES, len(sample.frames))
     chosen = [sample.frames[place * len(sample.frames) // count] for place in range(count)]
-    pictures = [decode_frame(frame, sample.codec) for frame in chosen]
+    pictures = [fit(decode_frame(frame, sample.codec)) for frame in chosen]
     return Strip(sample.class_name, sample.key, pictures)

@@ -17,11 +17,23 @@ _PAPER, _INK, _PALE = (255, 255, 255), (20, 20, 20), (110, 110, 110)
 
 @dataclass(frozen=True)
 class Strip:
-    """One sample on the sheet: its class, its key, and pictures of (H, W, 3) uint8, in order."""
+    """One sample on the sheet: its class, its key, and pictures that `fit` made, in order."""
 
     title: str
     key: str
-    pictures: list[NDArray[np.uint8]]
+    pictures: list[Image.Image]
+
+
+def fit(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Scale (H, W, 3) to the cell; small ones by a whole factor, so that their pixels show."""
+    picture = Image.fromarray(pixels)
+    scale = (_CELL - 2) / max(picture.size)
+    if scale >= 1:
+        factor = int(scale)
+        size = (picture.width * factor, picture.height * factor)
+        return picture.resize(size, Image.Resampling.NEAREST)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.resize(size, Image.Resampling.LANCZOS)
 
 
 def write_contact_sheet(path: Path, strips: Sequence[Strip], columns: int) -> None:
@@ -30,18 +42,17 @@ def write_contact_sheet(path: Path, strips: Sequence[Strip], columns: int) -> No
     Raises:
         OSError: the file cannot be written.
     """
-    fitted = [[_fit(Image.fromarray(pixels)) for pixels in strip.pictures] for strip in strips]
-    longest = max(map(len, fitted))
+    longest = max(len(strip.pictures) for strip in strips)
     per_row = max(1, columns // longest)
     width = longest * _CELL + _GAP  # of one strip
-    tallest = max(picture.height for pictures in fitted for picture in pictures)
+    tallest = max(picture.height for strip in strips for picture in strip.pictures)
     height = tallest + _TEXT + _GAP
     rows = -(-len(strips) // per_row)
     sheet = Image.new("RGB", (per_row * width + _GAP, rows * height + _GAP), _PAPER)
-    for place, (strip, pictures) in enumerate(zip(strips, fitted, strict=True)):
+    for place, strip in enumerate(strips):
         row, column = divmod(place, per_row)
         left, top = column * width + _GAP, row * height + _GAP
-        for number, picture in enumerate(pictures):
+        for number, picture in enumerate(strip.pictures):
             sheet.paste(picture, (left + number * _CELL, top))
         _caption(sheet, strip, left, top + tallest, longest * _LETTERS)
     sheet.save(path, format="PNG")
@@ -51,17 +62,6 @@ def _caption(sheet: Image.Image, strip: Strip, left: int, top: int, letters: int
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
     draw.text((left, top), _short(strip.title, letters), _INK, font)
     draw.text((left, top + _TEXT // 2), _short(strip.key, letters), _PALE, font)
-
-
-def _fit(picture: Image.Image) -> Image.Image:
-    """Scale a picture to the cell; small ones by a whole factor, so that their pixels show."""
-    scale = (_CELL - 2) / max(picture.size)
-    if scale >= 1:
-        factor = int(scale)
-        size = (picture.width * factor, picture.height * factor)
-        return picture.resize(size, Image.Resampling.NEAREST)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture.resize(size, Image.Resampling.LANCZOS)
 
 
 def _short(text: str, letters: int) -> str:

@@ -1,9 +1,11 @@
 """`ivvit data` as a user runs it."""
 
+import tracemalloc
 from pathlib import Path
 
 import layouts
 import pytest
+from media import make_frames, write_image
 from PIL import Image
 
 from shards.convert.dataset import convert
@@ -49,6 +51,18 @@ def test_show_summarises_and_draws(ivvit, shards: Path) -> None:
     assert ivvit("shard", "videofolder", "clips", "-o", "data/clips").code == 0
     done = ivvit("data", "show", shards / "pets", "--split", "val", "-o", "s.png", "--json")
     assert done.json["contact_sheet"] == "s.png"
+
+
+def test_the_contact_sheet_holds_one_full_picture_at_a_time(ivvit_here, tmp_path: Path) -> None:
+    for number, picture in enumerate(make_frames(8, 1000, 1000)):
+        write_image(tmp_path / f"large/a/{number}.jpg", picture)
+    convert("imagefolder", tmp_path / "large", tmp_path / "out")
+    ivvit_here("data", "show", "out", "-n", 1)  # imports
+    tracemalloc.start()
+    assert ivvit_here("data", "show", "out").code == 0
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * 3_000_000
 
 
 def test_show_names_the_splits(ivvit, shards: Path) -> None:
