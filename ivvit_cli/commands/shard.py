@@ -90,7 +90,7 @@ def shard(
     conversion = prepare(
         dataset,
         source,
-        fold=fold or 1,
+        fold=1 if fold is None else fold,
         short_side=short_side,
         fps=fps,
         quality=quality,

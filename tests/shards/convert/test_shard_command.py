@@ -66,6 +66,7 @@ def test_options_reach_the_manifest(ivvit, tmp_path: Path) -> None:
         (("imagefolder", "pets", "--fold", "1"), 2, "only ucf101 has folds"),
         (("imagefolder", "pets", "--shard-size", "big"), 2, "--shard-size big"),
         (("imagefolder", "pets", "--on-bad", "maybe"), 2, "on-bad"),
+        (("ucf101", "pets", "--fold", "0"), 2, "fold 0"),
         (("imagenet", "pets"), 2, "dataset imagenet: use one of cifar10"),
         (("ucf101", "pets"), 3, "no such file"),
         (("videofolder", "pets"), 3, "nothing was written: 16 skipped"),
