@@ -14,7 +14,7 @@ from ivvit_cli.models import build_model
 from ivvit_cli.training.checkpoint import newest_intact, save_checkpoint
 from ivvit_cli.training.distributed import Ranks
 from ivvit_cli.training.optim import build_optimiser
-from ivvit_cli.training.progress import Progress
+from ivvit_cli.training.progress import RunProgress
 from ivvit_cli.training.resume import read_saved, restore, snapshot
 from ivvit_cli.training.schedule import all_updates
 from shards.stream.loader import Batch, TrainStream, UpdateLoader
@@ -79,7 +79,7 @@ def checkpoint_times() -> tuple[str, list[str], list[list[str]]]:
     optimiser.step()
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
-        state = snapshot(optimiser, Progress(), {}, Ranks())
+        state = snapshot(optimiser, RunProgress(), {}, Ranks())
         meta = {
             "ivvit": "bench",
             "model": MODEL,

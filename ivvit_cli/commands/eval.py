@@ -1,5 +1,6 @@
 """`ivvit eval`: every head of a checkpoint on its shards, with several views per sample."""
 
+import shlex
 from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ from ivvit_cli import console
 from ivvit_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from ivvit_cli.evaluation.checkpoint import Outcome
+    from ivvit_cli.evaluation.checkpoint import Evaluation
     from ivvit_cli.evaluation.targets import Target
     from ivvit_cli.runs import Meta
 
@@ -43,7 +44,7 @@ def evaluate(
       ivvit eval runs/demo --views 10x3
       ivvit eval runs/demo@best-ucf101 --dataset ucf101 --data ucf101=/data/ucf101
     """
-    from ivvit_cli.evaluation.checkpoint import evaluate_target, save_outcome
+    from ivvit_cli.evaluation.checkpoint import evaluate_target, save_evaluation
     from ivvit_cli.evaluation.device import choose_device
     from ivvit_cli.runs import find_checkpoint, load_model, read_meta
     from shards.stream.views import parse_views
@@ -54,24 +55,24 @@ def evaluate(
     targets = _open_targets(meta, dataset or [], data or [], split)
     place = choose_device(device)
     model, _ = load_model(checkpoint, place)
-    outcomes = []
+    evaluations = []
     for target in targets:
         title = f"{target.dataset} {target.split.name}"
         with console.progress(title, len(target.split), "samples") as bar:
-            outcome = evaluate_target(
+            evaluation = evaluate_target(
                 model, meta, target, views=wanted, batch=batch, device=place, on_sample=bar.advance
             )
-        _warn_of_undefined(outcome)
+        _warn_of_undefined(evaluation)
         try:
-            console.say(f"{title}: details in {save_outcome(outcome, checkpoint, meta)}")
+            console.say(f"{title}: details in {save_evaluation(evaluation, checkpoint, meta)}")
         except OSError as error:  # figures that took hours are worth more than their files
             console.warn(f"{title}: the details could not be saved: {error}")
-        outcomes.append(outcome)
+        evaluations.append(evaluation)
     if as_json:
-        console.print_json(_document(outcomes))
+        console.print_json(_document(evaluations))
     else:
-        _print_table(f"{checkpoint.parent.parent.name}, {checkpoint.name}", outcomes)
-        console.next_step(f"ivvit predict FILE --ckpt {run}")
+        _print_table(f"{checkpoint.parent.parent.name}, {checkpoint.name}", evaluations)
+        console.next_step(shlex.join(["ivvit", "predict", "FILE", "--ckpt", run]))
 
 
 def _open_targets(
@@ -99,32 +100,32 @@ def _parse_moved(moved: Sequence[str]) -> dict[str, str]:
     return {name: folder for name, _, folder in pairs}
 
 
-def _warn_of_undefined(outcome: "Outcome") -> None:
-    if count := outcome.scores.undefined:
-        total = len(outcome.scores.labels)
-        console.warn(f"{outcome.target.dataset}: {count} of {total} samples got NaN scores")
+def _warn_of_undefined(evaluation: "Evaluation") -> None:
+    if count := evaluation.scores.undefined:
+        total = len(evaluation.scores.labels)
+        console.warn(f"{evaluation.target.dataset}: {count} of {total} samples got NaN scores")
 
 
-def _document(outcomes: "Sequence[Outcome]") -> dict[str, Any]:
+def _document(evaluations: "Sequence[Evaluation]") -> dict[str, Any]:
     from ivvit_cli.evaluation.results import figures
 
     datasets: dict[str, dict[str, Any]] = {
-        outcome.target.dataset: {
-            "split": outcome.target.split.name,
-            "views": str(outcome.protocol.views),
-            **figures(outcome.scores),
+        evaluation.target.dataset: {
+            "split": evaluation.target.split.name,
+            "views": str(evaluation.protocol.views),
+            **figures(evaluation.scores),
         }
-        for outcome in outcomes
+        for evaluation in evaluations
     }
     mean = {key: fmean(entry[key] for entry in datasets.values()) for key in ("top1", "top5")}
     return {"datasets": datasets, "mean": mean}
 
 
-def _print_table(title: str, outcomes: "Sequence[Outcome]") -> None:
-    document = _document(outcomes)
+def _print_table(title: str, evaluations: "Sequence[Evaluation]") -> None:
+    document = _document(evaluations)
     rows: list[tuple[object, ...]] = [
-        (name, entry["split"], *_percent(entry), entry["samples"], outcome.protocol)
-        for (name, entry), outcome in zip(document["datasets"].items(), outcomes, strict=True)
+        (name, entry["split"], *_percent(entry), entry["samples"], evaluation.protocol)
+        for (name, entry), evaluation in zip(document["datasets"].items(), evaluations, strict=True)
     ]
     if len(rows) > 1:
         rows.append(("mean", "", *_percent(document["mean"]), "", ""))

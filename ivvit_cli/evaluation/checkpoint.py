@@ -17,7 +17,7 @@ from shards.stream.views import Views
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Evaluation:
     """The scores of one dataset's split under one protocol."""
 
     target: Target
@@ -39,7 +39,7 @@ def evaluate_target(
     batch: int | None,
     device: torch.device,
     on_sample: Callable[[], object] | None = None,
-) -> Outcome:
+) -> Evaluation:
     """Evaluate a loaded checkpoint on one dataset; `batch` None takes the run's own.
 
     Raises:
@@ -60,24 +60,24 @@ def evaluate_target(
         on_sample=on_sample,
     )
     protocol = Protocol(views, target.clip, meta.input.size, meta.eval.average)
-    return Outcome(target, protocol, scores)
+    return Evaluation(target, protocol, scores)
 
 
-def save_outcome(outcome: Outcome, checkpoint: Path, meta: Meta) -> Path:
-    """Write the files of an outcome into the checkpoint's run, and return their folder.
+def save_evaluation(evaluation: Evaluation, checkpoint: Path, meta: Meta) -> Path:
+    """Write the files of an evaluation into the checkpoint's run, and return their folder.
 
     A checkpoint that lies in no run keeps them itself.
     """
     inside = checkpoint.parent.name == CHECKPOINTS
     run = checkpoint.parent.parent if inside else checkpoint
-    folder = run / "eval" / outcome.folder_name
+    folder = run / "eval" / evaluation.folder_name
     protocol = {
-        "dataset": outcome.target.dataset,
-        "split": outcome.target.split.name,
-        **outcome.protocol.document(),
+        "dataset": evaluation.target.dataset,
+        "split": evaluation.target.split.name,
+        **evaluation.protocol.document(),
         "checkpoint": checkpoint.name,
         "iteration": meta.iteration,
     }
-    classes = outcome.target.split.classes
-    write_results(folder, outcome.scores, classes=classes, protocol=protocol)
+    classes = evaluation.target.split.classes
+    write_results(folder, evaluation.scores, classes=classes, protocol=protocol)
     return folder

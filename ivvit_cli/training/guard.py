@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -15,30 +15,33 @@ _SHOWN = 8  # sample keys in a message
 
 @dataclass
 class Guard:
-    """Counts the updates that were skipped because their loss or gradient was not finite."""
+    """Counts the updates that were skipped because their loss or gradient was not finite.
+
+    Those in a row are counted for each group of datasets that share an update, since a healthy
+    dataset between them says nothing about a broken one.
+    """
 
     skipped: int = 0
-    in_a_row: int = 0
+    in_a_row: dict[str, int] = field(default_factory=dict)
 
-    def admit(self, finite: bool) -> bool:
-        """Tell whether an update may change the weights, and keep count."""
+    def admit(self, datasets: str, finite: bool) -> bool:
+        """Tell whether an update on these datasets may change the weights, and keep count."""
         self.skipped += not finite
-        self.in_a_row = 0 if finite else self.in_a_row + 1
+        self.in_a_row[datasets] = 0 if finite else self.in_a_row.get(datasets, 0) + 1
         return finite
 
-    @property
-    def tripped(self) -> bool:
-        """Whether so many bad updates came in a row that chance is no explanation."""
-        return self.in_a_row >= LIMIT
+    def tripped(self, datasets: str) -> bool:
+        """Tell whether they had so many bad updates in a row that chance is no explanation."""
+        return self.in_a_row.get(datasets, 0) >= LIMIT
 
 
 def not_finite(datasets: str, iteration: int, keys: list[str]) -> IvvitError:
     """Return the error that ends a run after `LIMIT` bad updates; `keys` are the last one's."""
     more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
     return IvvitError(
-        f"{LIMIT} updates in a row had a loss that is not finite; the last was iteration "
-        f"{iteration} on {datasets}, samples {', '.join(keys[:_SHOWN])}{more}",
-        hint="the last checkpoint is kept; lower optim.lr, or set optim.clip_norm and optim.warmup",
+        f"{LIMIT} updates in a row on {datasets} had a loss that is not finite; the last was "
+        f"iteration {iteration}, samples {', '.join(keys[:_SHOWN])}{more}",
+        hint="lower optim.lr, or set optim.clip_norm and optim.warmup",
     )
 
 

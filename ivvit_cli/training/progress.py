@@ -53,7 +53,7 @@ class Best:
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """Where a run stands after `iteration` iterations; `validated` is the last one validated."""
 
     iteration: int = 0
@@ -78,7 +78,7 @@ class Progress:
         return asdict(self)
 
     @classmethod
-    def restored(cls, state: Mapping[str, Any]) -> "Progress":
+    def restored(cls, state: Mapping[str, Any]) -> "RunProgress":
         """Return what `state` described."""
         return cls(
             iteration=state["iteration"],

@@ -14,7 +14,7 @@ from shards.stream.loader import Batch
 Batches = dict[str, Batch]
 
 
-class Outcome(NamedTuple):
+class UpdateShare(NamedTuple):
     """This process's share of one dataset's part in an update; both add up over processes."""
 
     loss: Tensor  # (), its samples' losses over the global count
@@ -22,7 +22,7 @@ class Outcome(NamedTuple):
 
 
 class Update(nn.Module):
-    """The losses of a whole update, {dataset: Batch} -> {dataset: Outcome}.
+    """The losses of a whole update, {dataset: Batch} -> {dataset: UpdateShare}.
 
     A loss is the sum over this process's real samples, divided by the samples of all processes: so
     the sum of all processes' gradients is the gradient of one process with the joined batch,
@@ -51,11 +51,11 @@ class Update(nn.Module):
         self.label_smoothing = label_smoothing
         self.bf16 = bf16
 
-    def forward(self, batches: Mapping[str, Batch]) -> dict[str, Outcome]:
+    def forward(self, batches: Mapping[str, Batch]) -> dict[str, UpdateShare]:
         """Return each dataset's loss and correct count."""
-        return {dataset: self._outcome(dataset, batch) for dataset, batch in batches.items()}
+        return {dataset: self._share(dataset, batch) for dataset, batch in batches.items()}
 
-    def _outcome(self, dataset: str, batch: Batch) -> Outcome:
+    def _share(self, dataset: str, batch: Batch) -> UpdateShare:
         x = batch.render(self.size, self.mean, self.std)  # (B, 3, S, S) | (B, T, 3, S, S)
         with self._precision(x.device):
             logits = self.model(x, dataset).float()  # (B, C)
@@ -63,7 +63,7 @@ class Update(nn.Module):
             logits, batch.labels, reduction="none", label_smoothing=self.label_smoothing
         )
         hits = (logits.detach().argmax(1) == batch.labels) * batch.weights
-        return Outcome((losses * batch.weights).sum() / batch.count, hits.sum())
+        return UpdateShare((losses * batch.weights).sum() / batch.count, hits.sum())
 
     def _precision(self, device: torch.device) -> AbstractContextManager[None]:
         return torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16)

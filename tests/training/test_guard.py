@@ -29,17 +29,27 @@ def make_batch(kind="video", count=3, frames=4):
 def test_only_bad_updates_in_a_row_trip():
     guard = Guard()
     for finite in (False, False, True, False, False):
-        assert guard.admit(finite) == finite
-        assert not guard.tripped
-    guard.admit(False)
-    assert guard.tripped
+        assert guard.admit("films", finite) == finite
+        assert not guard.tripped("films")
+    guard.admit("films", False)
+    assert guard.tripped("films")
     assert guard.skipped == 5
+
+
+def test_a_healthy_dataset_does_not_hide_a_broken_one():
+    guard = Guard()
+    for _ in range(3):
+        guard.admit("pictures", True)
+        guard.admit("films", False)
+    assert guard.tripped("films")
+    assert not guard.tripped("pictures")
 
 
 def test_message_names_the_samples():
     error = not_finite("films", 7, [f"key{i}" for i in range(10)])
     assert error.exit_code == 1
-    assert "iteration 7 on films, samples key0, key1" in error.message
+    assert "on films had a loss" in error.message
+    assert "iteration 7, samples key0, key1" in error.message
     assert error.message.endswith("key7 and 2 more")
 
 
@@ -77,7 +87,7 @@ def spoil(recipe, run, bad):
     from ivvit_cli.training import loop, update
 
     count = iter(range(1000))
-    outcome = update.Update._outcome
+    outcome = update.Update._share
 
     def spoilt(self, dataset, batch):
         result = outcome(self, dataset, batch)
@@ -95,7 +105,7 @@ def spoil(recipe, run, bad):
         same = all(map(torch.equal, before, self.update.parameters()))
         weights.append((same, len(self.optimiser.state) == state, self.progress.guard.skipped))
 
-    update.Update._outcome = spoilt
+    update.Update._share = spoilt
     loop.Trainer._step = watched
     try:
         train(recipe, run)
@@ -112,10 +122,10 @@ def test_a_bad_update_is_skipped_and_counted(recipe, tmp_path):
     assert run.with_suffix(".err").read_text().count("loss not finite, update skipped") == 3
 
 
-def test_three_in_a_row_end_the_run(recipe, tmp_path):
+def test_three_in_a_row_of_one_dataset_end_the_run(recipe, tmp_path):
     run = tmp_path / "run"
-    assert wait(launch(spoil, recipe, run, {5, 6, 7, 8, 9})) == [1]
+    assert wait(launch(spoil, recipe, run, {3, 5, 7})) == [1]  # every second update is on films
     error = run.with_suffix(".err").read_text().splitlines()[-1]
-    assert "3 updates in a row had a loss that is not finite" in error
-    assert "the last was iteration 4 on films" in error
+    assert "3 updates in a row on films had a loss that is not finite" in error
+    assert "the last was iteration 4, samples train_" in error
     assert run.joinpath("checkpoints", "last").resolve().name == "step-00000002"

@@ -8,11 +8,11 @@ from ivvit_cli import console
 from ivvit_cli.training.display import Screen
 from ivvit_cli.training.folder import append_metrics, cut_metrics
 from ivvit_cli.training.journal import Journal
-from ivvit_cli.training.progress import Best, Progress
+from ivvit_cli.training.progress import Best, RunProgress
 
 
 def progress_at(iteration, **fields):
-    progress = Progress(iteration=iteration, **fields)
+    progress = RunProgress(iteration=iteration, **fields)
     for name, loss in (("a", 1.5), ("b", 0.5)):
         progress.tally(name).add(samples=4, loss=loss, correct=3)
         progress.tally(name).time(2.0, 0.5)
@@ -68,19 +68,19 @@ def test_cut_forgets_what_came_after(tmp_path):
     append_metrics(tmp_path, lines)
     with tmp_path.joinpath("metrics.jsonl").open("a") as file:
         file.write('{"event": "train", "itera')
-    cut_metrics(tmp_path, Progress(iteration=4, validated=2))
+    cut_metrics(tmp_path, RunProgress(iteration=4, validated=2))
     left = tmp_path.joinpath("metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in left] == lines[:3]
 
 
 def test_progress_survives_as_plain_values():
     progress = progress_at(7, validated=4, best={"a": Best(50.0, 4)})
-    progress.guard.admit(False)
-    assert Progress.restored(json.loads(json.dumps(progress.state()))) == progress
+    progress.guard.admit("a", False)
+    assert RunProgress.restored(json.loads(json.dumps(progress.state()))) == progress
 
 
 def test_best_is_the_first_of_equals():
-    progress = Progress(iteration=2)
+    progress = RunProgress(iteration=2)
     assert progress.improve("a", 50.0)
     progress.iteration = 4
     assert not progress.improve("a", 50.0)
