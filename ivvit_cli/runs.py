@@ -10,6 +10,7 @@ every `step-…` that exists is whole unless the disk or a person damaged it, wh
 import hashlib
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -122,11 +123,17 @@ def find_checkpoint(reference: str | Path) -> Path:
     checkpoints = list_checkpoints(path)
     if not checkpoints:
         raise InputError(
-            f"{path}: holds no checkpoint", hint=f"ivvit train --resume {path} would write one"
+            f"{path}: holds no checkpoint",
+            hint=f"{resume_command(path)} would write one",
         )
     if selector is None:
         return checkpoints[-1]
     return _select(path, selector, checkpoints)
+
+
+def resume_command(run: Path) -> str:
+    """Return the command that continues a run, quoted for a shell."""
+    return shlex.join(["ivvit", "train", "--resume", str(run)])
 
 
 def _split_reference(reference: str) -> tuple[Path, str | None]:

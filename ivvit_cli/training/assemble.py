@@ -15,7 +15,7 @@ from ivvit_cli.training.journal import Journal
 from ivvit_cli.training.loop import Loading, Periods, Trainer
 from ivvit_cli.training.optim import LearningRate, build_optimiser
 from ivvit_cli.training.prepared import Prepared, Timetable
-from ivvit_cli.training.progress import Progress
+from ivvit_cli.training.progress import RunProgress
 from ivvit_cli.training.resume import Saved, restore
 from ivvit_cli.training.schedule import epoch_length, to_iterations
 from ivvit_cli.training.update import Update
@@ -136,7 +136,7 @@ def make_trainer(
         rate=_learning_rate(prepared),
         periods=_periods(prepared),
         loading=Loading(**job.loader),
-        progress=saved.progress if saved else Progress(),
+        progress=saved.progress if saved else RunProgress(),
         meta=prepared.meta(),
         data=prepared.fingerprints(),
         seed=job.train["seed"],

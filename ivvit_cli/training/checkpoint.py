@@ -26,7 +26,6 @@ from ivvit_cli.runs import (
     STATE_FILE,
     WEIGHTS_FILE,
     DamagedCheckpoint,
-    Meta,
     check_files,
     digest_document,
     digest_file,
@@ -136,26 +135,27 @@ def recover(run: Path) -> None:
             shutil.rmtree(path)
 
 
-def newest_intact(run: Path, warn: Callable[[str], None]) -> tuple[Path, Meta]:
-    """Return the newest checkpoint whose files fit their hashes, and its meta.json.
+def newest_intact(run: Path, warn: Callable[[str], None]) -> Path | None:
+    """Return the newest checkpoint whose files fit their hashes; None if the run never saved one.
 
     Those after it are renamed to `damaged-…`, so that no reader takes them for the last.
 
     Raises:
-        InputError: no checkpoint is intact.
+        InputError: all checkpoints are damaged.
     """
     recover(run)
     for checkpoint in reversed(list_checkpoints(run)):
         try:
-            meta = read_meta(checkpoint)
-            check_files(checkpoint, meta)
+            check_files(checkpoint, read_meta(checkpoint))
         except DamagedCheckpoint as error:
             warn(f"{error.message}; going on from the checkpoint before it")
             _set_aside(checkpoint)
         else:
             link(run, "last", checkpoint)
             _drop_dangling_links(run)
-            return checkpoint, meta
+            return checkpoint
+    if not any(run.joinpath(CHECKPOINTS).glob(f"{_DAMAGED}*")):
+        return None
     raise InputError(f"{run}: holds no intact checkpoint", hint="start a new run")
 
 

@@ -62,7 +62,7 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
             raise
         raise IvvitError(
             f"process {ranks.rank} of {ranks.world} stops: another one ended or hangs",
-            hint="its own message says why; the last checkpoint is kept, so --resume goes on",
+            hint="its own message says why; --resume goes on from the last checkpoint, if any",
         ) from error
     finally:
         distributed.destroy_process_group()

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from ivvit_cli.errors import EnvironmentFault, InputError, UsageError
-from ivvit_cli.training.progress import Progress
+from ivvit_cli.runs import resume_command
+from ivvit_cli.training.progress import RunProgress
 from shards.index import write_atomically
 
 RECIPE_FILE = "recipe.yaml"
@@ -45,7 +46,10 @@ def create_run(run: Path, recipe: str) -> None:
         EnvironmentFault: the folder cannot be written.
     """
     if run.joinpath(RECIPE_FILE).exists():
-        raise UsageError(f"{run}: there is a run already", hint=f"ivvit train --resume {run}")
+        raise UsageError(
+            f"{run}: there is a run already",
+            hint=resume_command(run),
+        )
     try:
         run.mkdir(parents=True, exist_ok=True)
         write_atomically(run / RECIPE_FILE, recipe.encode())
@@ -115,7 +119,7 @@ def append_metrics(run: Path, lines: Iterable[Mapping[str, Any]]) -> None:
         file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
-def cut_metrics(run: Path, progress: Progress) -> None:
+def cut_metrics(run: Path, progress: RunProgress) -> None:
     """Drop from metrics.jsonl what came after the state that a run resumes from."""
     path = run / METRICS_FILE
     if path.exists():
@@ -123,7 +127,7 @@ def cut_metrics(run: Path, progress: Progress) -> None:
         write_atomically(path, *kept)
 
 
-def _precedes(line: bytes, progress: Progress) -> bool:
+def _precedes(line: bytes, progress: RunProgress) -> bool:
     try:
         entry = json.loads(line)
     except ValueError:  # torn by a kill

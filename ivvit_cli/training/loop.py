@@ -15,13 +15,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from ivvit_cli.errors import RunInterrupted
+from ivvit_cli.runs import resume_command
 from ivvit_cli.training.checkpoint import link, prune, save_checkpoint
 from ivvit_cli.training.distributed import Ranks, gather_all, sum_over
 from ivvit_cli.training.guard import memory_guarded, not_finite
 from ivvit_cli.training.interrupt import StopSignals
 from ivvit_cli.training.journal import Journal, Stopwatch
 from ivvit_cli.training.optim import LearningRate, set_rate
-from ivvit_cli.training.progress import Progress
+from ivvit_cli.training.progress import RunProgress
 from ivvit_cli.training.resume import snapshot
 from ivvit_cli.training.schedule import all_updates, is_due, updates_of
 from ivvit_cli.training.update import Batches, Update, micro_batches, suspects
@@ -86,7 +87,7 @@ class Trainer:
     rate: LearningRate
     periods: Periods
     loading: Loading
-    progress: Progress
+    progress: RunProgress
     meta: Mapping[str, Any]
     data: Mapping[str, str]
     seed: int
@@ -163,7 +164,7 @@ class Trainer:
             sums = self._forward_backward(batches)
             norm = get_total_norm([p.grad for p in self._parameters() if p.grad is not None])
             verdict = self._agree(sums, norm, stop)
-            if not self.progress.guard.admit(verdict.finite):
+            if not self.progress.guard.admit(", ".join(batches), verdict.finite):
                 self._skip(batches)
                 return
             if self.clip_norm is not None:
@@ -207,7 +208,7 @@ class Trainer:
         names, iteration = ", ".join(batches), self.progress.iteration + 1
         if self.journal:
             self.journal.warn(f"iteration {iteration}, {names}: loss not finite, update skipped")
-        if self.progress.guard.tripped:
+        if self.progress.guard.tripped(names):
             found = gather_all(self.ranks, suspects(self.update, batches))
             raise not_finite(names, iteration, [key for keys in found for key in keys])
 
@@ -224,7 +225,7 @@ class Trainer:
             raise RunInterrupted(
                 f"{name}: stopped after iteration {iteration} of {self.total}, which is saved",
                 signal_number=self._stop,
-                hint=f"ivvit train --resume {self.run}",
+                hint=resume_command(self.run),
             )
 
     def _log(self) -> None:

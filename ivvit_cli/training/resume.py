@@ -14,7 +14,7 @@ from ivvit_cli.runs import CHECKPOINTS, STATE_FILE, WEIGHTS_FILE, fit_weights, s
 from ivvit_cli.training.checkpoint import link
 from ivvit_cli.training.distributed import Ranks
 from ivvit_cli.training.folder import cut_metrics
-from ivvit_cli.training.progress import Progress
+from ivvit_cli.training.progress import RunProgress
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Saved:
     checkpoint: Path
     weights: dict[str, Tensor]
     optimiser: dict[str, Any]
-    progress: Progress
+    progress: RunProgress
     data: dict[str, str]  # a fingerprint of each dataset's training samples
     threads: int  # of torch, on which the rounding of sums depends
     world: int
 
 
 def snapshot(
-    optimiser: torch.optim.Optimizer, progress: Progress, data: Mapping[str, str], ranks: Ranks
+    optimiser: torch.optim.Optimizer, progress: RunProgress, data: Mapping[str, str], ranks: Ranks
 ) -> dict[str, Any]:
     """Return what state.pt holds: tensors and plain values. `read_saved` is its inverse."""
     return {
@@ -50,7 +50,7 @@ def read_saved(checkpoint: Path) -> Saved:
         checkpoint=checkpoint,
         weights=load_file(checkpoint / WEIGHTS_FILE, device="cpu"),
         optimiser=state["optimiser"],
-        progress=Progress.restored(state["progress"]),
+        progress=RunProgress.restored(state["progress"]),
         data=state["data"],
         threads=state["threads"],
         world=state["world"],
@@ -70,13 +70,18 @@ def restore(saved: Saved, model: JointModel, optimiser: torch.optim.Optimizer) -
         group.update(own)
 
 
-def rewind_run(run: Path, saved: Saved) -> None:
-    """Let the run folder say what it said when the checkpoint was written."""
-    cut_metrics(run, saved.progress)
-    for name, best in saved.progress.best.items():
+def rewind_run(run: Path, progress: RunProgress) -> None:
+    """Let the run folder say what it said after these iterations.
+
+    A best score whose checkpoint is gone or damaged is forgotten, so that the next takes its place.
+    """
+    cut_metrics(run, progress)
+    for name, best in [*progress.best.items()]:
         folder = run / CHECKPOINTS / step_name(best.iteration)
         if folder.is_dir():  # a kill may have come between the save and its links
             link(run, f"best-{name}", folder)
+        else:
+            del progress.best[name]
 
 
 def keep_arithmetic(saved: Saved, ranks: Ranks, warn: Callable[[str], None]) -> None:

@@ -22,6 +22,7 @@ from ivvit_cli.training.folder import RECIPE_FILE, create_run, record_start
 from ivvit_cli.training.job import Job
 from ivvit_cli.training.journal import Journal
 from ivvit_cli.training.prepared import Prepared
+from ivvit_cli.training.progress import RunProgress
 from ivvit_cli.training.resume import Saved, keep_arithmetic, read_saved, rewind_run
 from shards.index import write_atomically
 
@@ -67,22 +68,18 @@ class Session:
             prepared = self.prepare()
             saved = self._read_saved(prepared) if self.resume else None
             lines = [] if saved else _load_weights(prepared)
-            if self.ranks.leads:
-                self._open_folder(saved)
             screen = Screen(prepared.times.total) if self.ranks.leads else None
+            journal = Journal(self.run, screen, list(prepared.sources)) if screen else None
+            trainer = make_trainer(
+                prepared, self.run, device=device, ranks=self.ranks, saved=saved, journal=journal
+            )
+            if journal:  # only now is every value known to be good
+                self._open_folder(trainer.progress)
             with screen or nullcontext():
-                journal = Journal(self.run, screen, list(prepared.sources)) if screen else None
-                for line in (*lines, *self._opening(prepared, saved)):
+                for line in (*lines, *self._opening(prepared, trainer.progress)):
                     if journal:
                         journal.say(line)
-                make_trainer(
-                    prepared,
-                    self.run,
-                    device=device,
-                    ranks=self.ranks,
-                    saved=saved,
-                    journal=journal,
-                ).train()
+                trainer.train()
         return self._result() if self.ranks.leads else {}
 
     def _choose_device(self) -> torch.device:
@@ -93,9 +90,12 @@ class Session:
             torch.cuda.set_device(device)
         return device
 
-    def _read_saved(self, prepared: Prepared) -> Saved:
-        newest = newest_intact(self.run, console.warn)[0] if self.ranks.leads else self.run
-        saved = read_saved(from_leader(self.ranks, newest))
+    def _read_saved(self, prepared: Prepared) -> Saved | None:
+        newest = newest_intact(self.run, console.warn) if self.ranks.leads else None
+        newest = from_leader(self.ranks, newest)
+        if newest is None:  # it stopped before its first checkpoint: from the start, then
+            return None
+        saved = read_saved(newest)
         if saved.progress.iteration > prepared.times.total:
             raise UsageError(
                 f"{self.run} has done {saved.progress.iteration} iterations, "
@@ -110,23 +110,22 @@ class Session:
         keep_arithmetic(saved, self.ranks, console.warn if self.ranks.leads else lambda text: None)
         return saved
 
-    def _open_folder(self, saved: Saved | None) -> None:
-        if saved is None:
+    def _open_folder(self, progress: RunProgress) -> None:
+        if self.resume:
+            rewind_run(self.run, progress)
+            write_atomically(self.run / RECIPE_FILE, self.recipe.encode())
+        else:
             create_run(self.run, self.recipe)
-            record_start(self.run, 0)
-            return
-        rewind_run(self.run, saved)
-        write_atomically(self.run / RECIPE_FILE, self.recipe.encode())
-        record_start(self.run, saved.progress.iteration, self.changes)
+        record_start(self.run, progress.iteration, self.changes)
 
-    def _opening(self, prepared: Prepared, saved: Saved | None) -> list[str]:
+    def _opening(self, prepared: Prepared, progress: RunProgress) -> list[str]:
         parameters = sum(p.numel() for p in prepared.model.parameters())
         lines = [
             f"{self.run}: {parameters:,} parameters, {len(prepared.sources)} dataset"
             f"{'s' if len(prepared.sources) > 1 else ''}, {prepared.times.total} iterations"
         ]
-        if saved:
-            lines.append(f"going on after iteration {saved.progress.iteration}")
+        if self.resume:
+            lines.append(f"going on after iteration {progress.iteration}")
         return lines + [f"changed: {change}" for change in self.changes]
 
     def _result(self) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import torch
 from workers import launch, outcome, train, wait
 
 from ivvit_cli import runs
+from ivvit_cli.training.progress import Best, RunProgress
+from ivvit_cli.training.resume import rewind_run
 
 pytest_plugins = ["training_fixtures"]
 
@@ -33,9 +35,7 @@ def run_faulty(recipe, run, fault):
 def test_kill_in_a_save(recipe, undisturbed, tmp_path, operation):
     run = tmp_path / "run"
     assert run_with(recipe, run, kill_at=operation) == -signal.SIGKILL
-    if not runs.list_checkpoints(run):
-        assert operation < 14
-        return
+    assert bool(runs.list_checkpoints(run)) == (operation >= 14)
     assert run_with(recipe, run) == 0
     assert outcome(run) == undisturbed
 
@@ -110,15 +110,15 @@ def forget_learning_rate():
 def forget_tallies():
     from ivvit_cli.training import progress
 
-    restored = progress.Progress.restored
-    progress.Progress.restored = lambda state: restored(state | {"tallies": {}})
+    restored = progress.RunProgress.restored
+    progress.RunProgress.restored = lambda state: restored(state | {"tallies": {}})
 
 
 def forget_best():
     from ivvit_cli.training import progress
 
-    restored = progress.Progress.restored
-    progress.Progress.restored = lambda state: restored(state | {"best": {}})
+    restored = progress.RunProgress.restored
+    progress.RunProgress.restored = lambda state: restored(state | {"best": {}})
 
 
 SABOTAGES = [
@@ -152,6 +152,16 @@ def test_damage_falls_back_to_the_checkpoint_before(recipe, undisturbed, tmp_pat
     assert run.with_suffix(".err").read_text().count("warning: ") == 1
     assert outcome(run)["weights"] == undisturbed["weights"]
     assert outcome(run)["metrics"] == undisturbed["metrics"]
+
+
+def test_a_best_score_without_its_checkpoint_is_forgotten(tmp_path):
+    run = tmp_path / "run"
+    kept = run / "checkpoints" / runs.step_name(4)
+    kept.mkdir(parents=True)
+    progress = RunProgress(6, best={"a": Best(50.0, 4), "b": Best(60.0, 2)})
+    rewind_run(run, progress)
+    assert progress.best == {"a": Best(50.0, 4)}
+    assert kept.with_name("best-a").resolve() == kept
 
 
 def test_threads_are_kept(recipe, tmp_path):
