@@ -1,5 +1,6 @@
 """`ivvit train`: a recipe in, a run folder out."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,8 +48,12 @@ def train(
       ivvit train --resume runs/20261120-101500-iv-vit
       torchrun --nproc-per-node 8 -m ivvit_cli train --recipe iv-vit
     """
-    overrides = [word for word in words or [] if "=" in word]
-    places = [Path(word) for word in words or [] if "=" not in word]
+    overrides, places = [], []
+    for word in words or []:
+        if "=" in word and not (resume and Path(word).is_dir()):
+            overrides.append(word)
+        else:
+            places.append(Path(word))
     if resume:
         _resume(_only(places, run), overrides, recipe, dry_run, device, as_json)
         return
@@ -134,7 +139,7 @@ def _execute(session: Any, dry_run: bool, as_json: bool) -> None:
         columns = ["dataset", *next(iter(result["metrics"].values()))]
         console.table("Last validation, percent", columns, rows)
     console.say(f"the run is in {result['run']}")
-    console.next_step(f"ivvit eval {result['run']}")
+    console.next_step(shlex.join(["ivvit", "eval", result["run"]]))
 
 
 def _print_plan(prepared: "Prepared", as_json: bool) -> None:

@@ -6,7 +6,14 @@ from typing import Any
 
 from ivvit_cli.errors import UsageError
 
-_FIXED = (("model",), ("input",), ("data",), ("schedule", "kind"), ("train", "seed"))
+_FIXED = (
+    ("model",),
+    ("input",),
+    ("data",),
+    ("schedule", "kind"),
+    ("optim", "name"),
+    ("train", "seed"),
+)
 _FREE_IN_DATA = ("shards", "eval_split", "min_short_side")
 
 
@@ -23,7 +30,7 @@ class Change:
 
     @property
     def breaks(self) -> bool:
-        """Whether the model or the order of the samples would be another one."""
+        """Whether the model, the order of the samples or the optimiser would be another one."""
         if self.path[0] == "data" and self.path[-1] in _FREE_IN_DATA:
             return False
         return any(self.path[: len(fixed)] == fixed for fixed in _FIXED)
@@ -50,5 +57,5 @@ def refuse_breaking(changes: list[Change]) -> None:
         if change.breaks:
             raise UsageError(
                 f"a resumed run cannot change {change}",
-                hint="it decides the model or the order of the samples: start a new run",
+                hint="the model, the order of the samples and the optimiser stay: start a new run",
             )

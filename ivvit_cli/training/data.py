@@ -1,5 +1,6 @@
 """The datasets of a run: opened, checked against what the recipe asks of them, and drawn from."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ivvit_cli.errors import InputError, UsageError
+from ivvit_cli.evaluation.protocol import clip_arguments
 from shards.index import DATASET_FILE
 from shards.stream.loader import TrainStream
 from shards.stream.plan import Plan
@@ -61,7 +63,7 @@ def _open_source(name: str, spec: DataSpec) -> Source:
     if not spec.folder.joinpath(DATASET_FILE).is_file():
         raise InputError(
             f"data.{name}: there are no finished shards at {spec.folder}",
-            hint=f"make them: ivvit shard {name} SOURCE -o {spec.folder}",
+            hint=f"make them: ivvit shard {name} SOURCE -o {shlex.quote(str(spec.folder))}",
         )
     dataset = open_dataset(spec.folder)
     train = dataset[spec.split]
@@ -84,12 +86,10 @@ def _validation_split(spec: DataSpec, dataset: ShardedDataset) -> Split | None:
 def train_stream(name: str, source: Source, *, size: int, seed: int) -> TrainStream:
     """Return a dataset's training samples, cropped for a square input of `size` pixels."""
     spec = source.spec
-    clip, augment = dict(spec.clip or {}), dict(spec.augment)
-    if clip:
-        clip["length"] = clip.pop("frames")
+    augment = dict(spec.augment)
     augment["short_sides"] = augment.pop("short_side")
     plan = Plan(name, len(source.train), spec.batch, seed)
-    return TrainStream(source.train, plan, size, **clip, **augment)
+    return TrainStream(source.train, plan, size, **clip_arguments(spec.clip), **augment)
 
 
 def head_meta(source: Source) -> dict[str, Any]:

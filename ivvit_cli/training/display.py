@@ -13,6 +13,7 @@ from rich.text import Text
 from ivvit_cli import console
 
 _TERMINAL_PERIOD = 0.25  # seconds between repaints
+_PLAIN_PERIOD = 10.0  # seconds between lines elsewhere and in the log
 
 
 class Screen:
@@ -51,7 +52,7 @@ class Screen:
         if self._live and now - self._painted >= _TERMINAL_PERIOD:
             self._painted = now
             self._live.update(self._table(iteration), refresh=True)
-        if now - self._said < console.PLAIN_PERIOD and iteration < self._total:
+        if now - self._said < _PLAIN_PERIOD and iteration < self._total:
             return None
         self._said = now
         line = self._line(iteration)

@@ -2,7 +2,8 @@
 
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import torch
 
 from ivvit_cli import console
 from ivvit_cli.training.display import Screen
-from ivvit_cli.training.folder import LOG_FILE, append_metrics
-from ivvit_cli.training.progress import Progress, Tally
+from ivvit_cli.training.folder import LOG_FILE, METRICS_FILE, append_metrics
+from ivvit_cli.training.progress import RunProgress, Tally
 
 _BOTTLENECK = 0.2  # share of the time that waits for data
 _SETTLED = 5.0  # seconds after the first iteration before that share means something
@@ -33,9 +34,11 @@ class Journal:
         self._datasets = datasets
         self._seconds = self._waited = 0.0
         self._iterations = 0
-        self._warned = False
+        self._warned = self._failed = False
 
-    def iterated(self, progress: Progress, rate: float, *, seconds: float, waited: float) -> None:
+    def iterated(
+        self, progress: RunProgress, rate: float, *, seconds: float, waited: float
+    ) -> None:
         """Show an iteration, which took `seconds` and of these waited `waited` for data."""
         self._iterations += 1
         if self._iterations > 1:  # the first also starts the loader's threads
@@ -45,9 +48,9 @@ class Journal:
             self._log(text)
         self._warn_of_bottleneck()
 
-    def logged(self, progress: Progress, rate: float) -> None:
+    def logged(self, progress: RunProgress, rate: float) -> None:
         """Write the tallies to metrics.jsonl."""
-        append_metrics(self._run, self._rows(progress, rate))
+        self._write_metrics(self._rows(progress, rate))
 
     def validated(self, iteration: int, scores: Mapping[str, Mapping[str, Any]]) -> None:
         """Write and show the results of a validation, {dataset: its figures}."""
@@ -55,7 +58,7 @@ class Journal:
             {"event": "eval", "iteration": iteration, "dataset": name, **figures}
             for name, figures in scores.items()
         ]
-        append_metrics(self._run, lines)
+        self._write_metrics(lines)
         self._log(self._screen.validated(iteration, scores))
 
     def say(self, text: str) -> None:
@@ -68,16 +71,30 @@ class Journal:
         console.warn(text)
         self._log(f"warning: {text}")
 
-    def _rows(self, progress: Progress, rate: float) -> list[dict[str, Any]]:
+    def _rows(self, progress: RunProgress, rate: float) -> list[dict[str, Any]]:
         return [
             _row(progress, name, progress.tallies[name], rate)
             for name in self._datasets
             if name in progress.tallies
         ]
 
+    def _write_metrics(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        with self._forgiving(METRICS_FILE):
+            append_metrics(self._run, lines)
+
     def _log(self, text: str) -> None:
-        with self._run.joinpath(LOG_FILE).open("a") as file:
+        with self._forgiving(LOG_FILE), self._run.joinpath(LOG_FILE).open("a") as file:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {console.clean(text)}\n")
+
+    @contextmanager
+    def _forgiving(self, name: str) -> Iterator[None]:
+        """Let a run outlive its log: what cannot be written is one warning on the screen."""
+        try:
+            yield
+        except OSError as error:
+            if not self._failed:
+                console.warn(f"{self._run / name}: cannot be written: {error.strerror}")
+            self._failed = True
 
     def _warn_of_bottleneck(self) -> None:
         if self._warned or self._seconds < _SETTLED:
@@ -91,7 +108,7 @@ class Journal:
             )
 
 
-def _row(progress: Progress, dataset: str, tally: Tally, rate: float) -> dict[str, Any]:
+def _row(progress: RunProgress, dataset: str, tally: Tally, rate: float) -> dict[str, Any]:
     seconds = tally.seconds or float("inf")
     return {
         "event": "train",
