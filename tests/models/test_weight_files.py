@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,7 +114,9 @@ def test_absent_weights_are_the_environments_fault(tmp_path: Path) -> None:
     assert "VideoNetworks/TokShift-Transformer" in str(caught.value.hint)
     with pytest.raises(EnvironmentFault, match="no such file of weights"):
         load_weights(small_model(), str(tmp_path / "other.pth"))
-    refuse(tmp_path, "is no run or checkpoint")
+    refuse(tmp_path, "holds no checkpoint")
+    refuse(f"{tmp_path}@step-3", "holds no checkpoint")
+    refuse(f"{tmp_path}/other@step-3", "no such run")
 
 
 @pytest.fixture
@@ -173,6 +177,37 @@ def test_a_download_that_fails(hub: Path, source: str) -> None:
     with pytest.raises(EnvironmentFault, match=f"^{source}: cannot be downloaded: ") as caught:
         load_weights(small_model(), source)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["timm:test_vit.r160_in1k", "hf:owner/repo"])
+def test_without_a_network_the_cache_serves_or_one_line_says_so(
+    tmp_path: Path, source: str
+) -> None:
+    """As a process of its own, for the hub reads its variables when it is imported."""
+    code = (
+        "import sys; from ivvit_cli.models.weights.source import read_source\n"
+        "from ivvit_cli.errors import EnvironmentFault\n"
+        "try: print(len(read_source(sys.argv[1])))\n"
+        "except EnvironmentFault as error: print(error)\n"
+    )
+
+    def read() -> tuple[str, str]:
+        offline = {"HF_ENDPOINT": "http://127.0.0.1:1", "HF_HUB_CACHE": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-c", code, source],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **offline},
+        )
+        return done.stdout, done.stderr
+
+    stdout, stderr = read()
+    assert stdout.startswith(f"{source}: cannot be downloaded: http://127.0.0.1:1: ")
+    assert (stdout.count("\n"), stderr) == (1, "")  # the hub says so in lines, when it tries again
+    state = timm.create_model("test_vit", pretrained=False).state_dict()
+    repo = source.partition(":")[2] if source.startswith("hf") else "timm/test_vit.r160_in1k"
+    cache(tmp_path, repo, "model.safetensors", state)
+    assert read() == (f"{len(state)}\n", "")
 
 
 @pytest.mark.parametrize(

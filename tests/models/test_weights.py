@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ivvit_cli.errors import InputError, UsageError
 from ivvit_cli.models import JointModel, load_weights
+from ivvit_cli.training.checkpoint import link, save_checkpoint
 
 State = dict[str, Tensor]
 
@@ -96,20 +97,46 @@ def test_a_trainers_checkpoint_of_torch(tmp_path: Path) -> None:
     assert load_weights(small_model(), str(path)).share == 1
 
 
-@pytest.mark.parametrize("place", ["runs/r/checkpoints/last", "step-00000003", "."])
+def save_run(run: Path, model: JointModel, iteration: int) -> Path:
+    meta = {
+        "ivvit": "0",
+        "model": {},
+        "input": {"size": 16, "mean": (0, 0, 0), "std": (1, 1, 1)},
+        "eval": {"views": "1x1", "average": "logits", "batch": 1},
+        "heads": {},
+        "metrics": {},
+    }
+    return save_checkpoint(run, iteration, weights=model.state_dict(), state={}, meta=meta)
+
+
+@pytest.mark.parametrize(
+    "place", ["r", "r@step-3", "r@best-a.b", "r@last", "r/checkpoints/step-00000003"]
+)
 def test_a_run_or_a_checkpoint(tmp_path: Path, place: str) -> None:
     trained = small_model(heads={"a.b": 4, "c": 2}, temporal={"kind": "token_shift"}, seed=5)
-    folder = tmp_path / place
-    folder.mkdir(parents=True, exist_ok=True)
-    saved(trained.state_dict(), folder / "model.safetensors")
-    source = tmp_path / "runs/r" if place.startswith("runs") else folder
+    run = tmp_path / "r"
+    if place not in ("r", "r@last"):
+        save_run(run, small_model(), 2)
+    link(run, "best-a.b", save_run(run, trained, 3))
+    if place not in ("r", "r@last"):
+        save_run(run, small_model(), 4)
     model = small_model(heads={"a.b": 4, "new": 3}, temporal={"kind": "token_shift"})
     new = model.heads["new"].state_dict()
-    report = load_weights(model, str(source), head="a.b")
+    report = load_weights(model, f"{tmp_path}/{place}", head="a.b")
     clips = images(2, 3, 3, 16, 16)
     assert torch.equal(model(clips, "a.b"), trained(clips, "a.b"))
     assert report.unused == ("heads.c.linears.0.bias", "heads.c.linears.0.weight")
     assert all(torch.equal(new[key], model.heads["new"].state_dict()[key]) for key in new)
+
+
+@pytest.mark.parametrize("place", ["r", "r@step-3"])
+def test_a_damaged_run_is_refused(tmp_path: Path, place: str) -> None:
+    weights = save_run(tmp_path / "r", small_model(), 3) / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1  # a bit of the last weight
+    weights.write_bytes(content)
+    with pytest.raises(InputError, match=r"model\.safetensors: damaged"):
+        load_weights(small_model(), f"{tmp_path}/{place}")
 
 
 @pytest.mark.parametrize("head", ["a", "b"])

@@ -7,11 +7,12 @@ from pathlib import Path
 import timm
 from torch import Tensor
 
-from ivvit_cli.errors import EnvironmentFault, InputError, UsageError
+from ivvit_cli.errors import EnvironmentFault, UsageError
 from ivvit_cli.models.backbone import check_vit_name
 from ivvit_cli.models.weights.files import read_tensors
+from ivvit_cli.runs import WEIGHTS_FILE, check_file, find_checkpoint, read_meta
 
-_CHECKPOINT = "model.safetensors"
+_PATIENCE = 5.0  # seconds until the hub counts as out of reach
 
 
 def read_source(source: str) -> dict[str, Tensor]:
@@ -22,12 +23,29 @@ def read_source(source: str) -> dict[str, Tensor]:
         UsageError: timm knows no such weights.
         EnvironmentFault: the file is absent or cannot be downloaded.
     """
-    scheme, _, rest = source.partition(":")
-    if scheme == "timm":
-        return _read_timm(rest)
-    if scheme == "hf":
-        return read_tensors(_download(rest))
-    return read_tensors(_find(Path(source).expanduser()))
+    path = find_weights(source)
+    if path is not None:
+        return read_tensors(path)
+    scheme, _, name = source.partition(":")
+    return _read_timm(name) if scheme == "timm" else read_tensors(_download(name))
+
+
+def find_weights(source: str) -> Path | None:
+    """Return the file of weights on this machine, that of a run by its hash; None for a download.
+
+    Raises:
+        InputError: there is no such checkpoint, or it is damaged.
+        EnvironmentFault: there is no such file.
+    """
+    if source.startswith(("timm:", "hf:")):
+        return None
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path
+    if not path.exists() and "@" not in source:
+        raise EnvironmentFault(f"{path}: no such file of weights", hint=_where_to_get(path))
+    checkpoint = find_checkpoint(path)
+    return check_file(checkpoint, read_meta(checkpoint), WEIGHTS_FILE)
 
 
 def _read_timm(name: str) -> dict[str, Tensor]:
@@ -52,30 +70,41 @@ def _download(place: str) -> Path:
     if not owner or not name:
         raise UsageError(f"hf:{place}: not of the form hf:OWNER/REPO or hf:OWNER/REPO/FILE")
     with _downloading(f"hf:{place}"):
-        return Path(hf_hub_download(f"{owner}/{name}", file or _CHECKPOINT))
+        return Path(hf_hub_download(f"{owner}/{name}", file or WEIGHTS_FILE))
 
 
 @contextmanager
 def _downloading(source: str) -> Iterator[None]:
+    """Download, or take what the hub's cache holds when the hub is out of reach.
+
+    The hub's own client would try each file six times over 23 s, and print a line each time.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    obstacle = "" if before else _obstacle(constants.ENDPOINT)
+    constants.HF_HUB_OFFLINE = before or bool(obstacle)
     try:
         yield
     except Exception as error:  # the hub, its HTTP client, the disk: each has a family of its own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (obstacle or str(error).strip() or type(error).__name__).splitlines()[0]
         raise EnvironmentFault(
             f"{source}: cannot be downloaded: {reason}",
             hint="with the file at hand, give its path as `weights`",
         ) from error
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
-def _find(path: Path) -> Path:
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise EnvironmentFault(f"{path}: no such file of weights", hint=_where_to_get(path))
-    for file in (path / _CHECKPOINT, path / "checkpoints" / "last" / _CHECKPOINT):
-        if file.is_file():
-            return file
-    raise InputError(f"{path}: is no run or checkpoint: it holds no {_CHECKPOINT}")
+def _obstacle(endpoint: str) -> str:
+    """Return what keeps the hub from answering at all; nothing, if it does."""
+    from huggingface_hub import get_session
+
+    try:
+        get_session().head(endpoint, timeout=_PATIENCE)
+    except Exception as error:  # of the HTTP client, which depends on the hub's version
+        return f"{endpoint}: {error}"
+    return ""
 
 
 def _where_to_get(path: Path) -> str:
