@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ivvit_cli import console
-from ivvit_cli.errors import InputError, UsageError
+from ivvit_cli.errors import EnvironmentFault, InputError, UsageError
 
 if TYPE_CHECKING:
-    from ivvit_cli.config import Recipe
+    from ivvit_cli.training.data import DataSpec
+    from ivvit_cli.training.job import Job
 
 Name = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A shipped recipe or a file.")]
 Overrides = Annotated[
@@ -118,11 +119,12 @@ def check(name: Name, overrides: Overrides = None, as_json: Json = False) -> Non
       ivvit recipe check iv-vit model.backbone=vit_small_patch16_224
     """
     from ivvit_cli.config import load_recipe
+    from ivvit_cli.training.job import job_of
 
-    recipe = load_recipe(name, overrides or [])
-    datasets = {dataset: _check_dataset(recipe, dataset) for dataset in recipe.data}
-    weights = _check_weights(recipe.model.weights)
-    model = _check_model(recipe, datasets)
+    job = job_of(load_recipe(name, overrides or []))
+    datasets = {dataset: _check_dataset(dataset, spec) for dataset, spec in job.data.items()}
+    weights = _check_weights(job.model["weights"])
+    model = _check_model(job, datasets)
     document = {"recipe": name, "model": model, "weights": weights, "datasets": datasets}
     if as_json:
         console.print_json(document)
@@ -135,37 +137,39 @@ def check(name: Name, overrides: Overrides = None, as_json: Json = False) -> Non
     console.next_step(shlex.join(["ivvit", "train", "--recipe", name, *(overrides or [])]))
 
 
-def _check_dataset(recipe: "Recipe", dataset: str) -> dict[str, Any]:
-    from ivvit_cli.config import resolve_shards
-    from ivvit_cli.training.data import DataSpec, open_sources
+def _check_dataset(dataset: str, spec: "DataSpec") -> dict[str, Any]:
+    from ivvit_cli.training.data import open_sources
 
-    section = recipe.data[dataset]
-    folder = resolve_shards(section.shards)
-    if not folder.is_dir():
-        return {"state": "no shards yet", "detail": str(folder), "classes": None}
-    spec = DataSpec(folder=folder, **section.model_dump())
+    if not spec.folder.is_dir():
+        return {"state": "no shards yet", "detail": str(spec.folder), "classes": None}
     source = open_sources({dataset: spec})[dataset]
     classes = len(source.dataset.classes)
-    detail = f"{len(source.train)} {source.dataset.kind}s in {section.split!r}, {classes} classes"
+    detail = f"{len(source.train)} {source.dataset.kind}s in {spec.split!r}, {classes} classes"
     return {"state": "good", "detail": detail, "classes": classes}
 
 
-def _check_model(recipe: "Recipe", datasets: dict[str, Any]) -> dict[str, Any]:
+def _check_model(job: "Job", datasets: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from ivvit_cli.models import build_model
+    from ivvit_cli.training.assemble import input_of, resolve_periods
 
+    # Whether epochs have a meaning is checked here; how long one is, the shards would tell.
+    resolve_periods(job, epoch=1.0 if len(datasets) == 1 else None)
     heads = {name: found["classes"] or 1 for name, found in datasets.items()}
     with torch.device("meta"):
-        model = build_model(recipe.model.model_dump(), heads)
+        model = build_model(job.model, heads)
     parameters = sum(parameter.numel() for parameter in model.encoder.parameters())
-    return {"parameters": parameters, "size": recipe.input.size or model.input.size}
+    return {"parameters": parameters, "size": input_of(job, model).size}
 
 
 def _check_weights(source: str | None) -> dict[str, Any]:
+    from ivvit_cli.models import find_weights
+
     if source is None:
         return {"state": "good", "detail": "random"}
-    if source.startswith(("timm:", "hf:")):
-        return {"state": "good", "detail": f"{source}, fetched when training starts"}
-    there = Path(source.partition("@")[0]).expanduser().exists()
-    return {"state": "good" if there else "not there yet", "detail": source}
+    try:
+        found = find_weights(source)
+    except EnvironmentFault:
+        return {"state": "not there yet", "detail": source}
+    return {"state": "good", "detail": str(found or f"{source}, fetched when training starts")}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from conftest import Result
 from media import write_image
+from tiny_runs import make_shards, save_run, write_pictures
 
 from ivvit_cli.config import load_recipe
 
@@ -76,6 +77,49 @@ def test_check_finds_what_is_wrong(ivvit_here: Ivvit, override: str, error: str)
     done = ivvit_here("recipe", "check", "iv-vit-small", override)
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {error}")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error"),
+    [
+        (["input.size=96"], "input.size is 96, but vit_tiny_patch16_224 takes"),
+        (["schedule={iterations: null, epochs: 3}"], "schedule.epochs=3.0ep: epochs count only"),
+        (["checkpoint.every=1ep"], "checkpoint.every=1ep: epochs count only"),
+    ],
+)
+def test_check_finds_what_train_would_refuse(
+    ivvit_here: Ivvit, overrides: list[str], error: str
+) -> None:
+    done = ivvit_here("recipe", "check", "iv-vit-small", *overrides)
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {error}")
+
+
+def test_check_lets_epochs_stand_where_one_dataset_is_trained(ivvit_here: Ivvit) -> None:
+    one = ("data.ucf101=null", "data.tiny-imagenet=null")
+    epochs = ("schedule={iterations: null, epochs: 3}", "checkpoint.every=1ep")
+    assert ivvit_here("recipe", "check", "iv-vit-small", *one, *epochs).code == 0
+
+
+def test_check_takes_the_weights_that_train_would_take(ivvit_here: Ivvit, tmp_path: Path) -> None:
+    def check(weights: str) -> Result:
+        return ivvit_here("recipe", "check", "iv-vit-small", f"model.weights={weights}", "--json")
+
+    pictures = make_shards("imagefolder", _pictures(tmp_path), tmp_path / "pictures.shards")
+    file = save_run(tmp_path / "r", {"p": pictures}) / "model.safetensors"
+    for source in ("r", "r@step-20", "r@best-p", str(file)):
+        found = check(source).json["weights"]
+        assert (found["state"], Path(found["detail"]).resolve()) == ("good", file)
+    assert check("none.pth").json["weights"] == {"state": "not there yet", "detail": "none.pth"}
+    assert check("hf:a/b").json["weights"]["detail"] == "hf:a/b, fetched when training starts"
+    assert check("r@step-21").code == 3
+    file.write_bytes(file.read_bytes()[:-1])
+    assert check("r").code == 3
+
+
+def _pictures(folder: Path) -> Path:
+    write_pictures(folder / "pictures", ["a", "b"], 1)
+    return folder / "pictures"
 
 
 def test_check_places_every_fault_of_a_file(ivvit_here: Ivvit, tmp_path: Path) -> None:
