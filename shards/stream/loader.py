@@ -4,9 +4,13 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
+import torch
+from torch import Tensor
+
 from shards.stream.ahead import Ahead
 from shards.stream.batch import Batch
-from shards.stream.train import TrainStream, plan_batch
+from shards.stream.memory import Recycler
+from shards.stream.train import Empty, TrainStream, plan_batch
 
 __all__ = ["Batch", "TrainStream", "UpdateLoader"]
 
@@ -45,7 +49,10 @@ class UpdateLoader(Ahead[Mapping[str, int], dict[str, _Job], dict[str, Batch]]):
     ) -> None:
         super().__init__(updates, threads=threads, prefetch=prefetch)
         self._streams = streams
-        self._plan = partial(plan_batch, rank=rank, world=world, pin=pin)
+        self._plan = partial(plan_batch, rank=rank, world=world)
+        self._empty: dict[str, Empty] = {
+            name: _empty_pinned if pin else Recycler().empty for name in streams
+        }
         self._planner = ThreadPoolExecutor(1, "ivvit-planner")  # one: tasks keep their order
 
     def _start(self, item: Mapping[str, int]) -> dict[str, _Job]:
@@ -53,7 +60,7 @@ class UpdateLoader(Ahead[Mapping[str, int], dict[str, _Job], dict[str, Batch]]):
         return {name: self._planner.submit(self._lay_out, name, step) for name, step in jobs}
 
     def _lay_out(self, name: str, step: int) -> tuple[Batch, list[Future[None]]]:
-        batch, tasks = self._plan(name, self._streams[name], step)
+        batch, tasks = self._plan(name, self._streams[name], step, empty=self._empty[name])
         return batch, [self._pool.submit(task) for task in tasks]
 
     def _finish(self, pending: dict[str, _Job]) -> dict[str, Batch]:
@@ -63,6 +70,10 @@ class UpdateLoader(Ahead[Mapping[str, int], dict[str, _Job], dict[str, Batch]]):
         """Drop what is not begun, wait for what is (milliseconds), and end the threads."""
         self._planner.shutdown(wait=True, cancel_futures=True)
         super().close()
+
+
+def _empty_pinned(shape: tuple[int, ...]) -> Tensor:
+    return torch.empty(shape, dtype=torch.uint8, pin_memory=True)  # torch recycles this by itself
 
 
 def _filled(job: _Job) -> Batch:

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from shards.errors import UsageError
 from shards.stream.batch import Batch
@@ -14,6 +15,8 @@ from shards.stream.clips import Frames, Sampling, sample_clip
 from shards.stream.crops import Crop, Cropping, random_resized, short_side, view_crops
 from shards.stream.plan import Plan
 from shards.stream.reader import Split
+
+Empty = Callable[[tuple[int, ...]], Tensor]
 
 _TASK_FRAMES = 32  # enough decoding for a task to outweigh its handling
 
@@ -121,18 +124,18 @@ class TrainStream:
 
 
 def plan_batch(
-    name: str, stream: TrainStream, step: int, *, rank: int, world: int, pin: bool
+    name: str, stream: TrainStream, step: int, *, rank: int, world: int, empty: Empty
 ) -> tuple[Batch, list[Callable[[], None]]]:
     """Lay out one rank's batch of a step, and return the tasks that fill in its frames.
 
     The ranks' slices of the step's positions, one after the other, are the whole batch; all have
-    the shape of the largest, filled up with samples of weight 0.
+    the shape of the largest, filled up with samples of weight 0. `empty` gives uint8 memory.
     """
     plan = stream.plan
     positions = range(rank * plan.batch // world, (rank + 1) * plan.batch // world)
     chosen = plan.indices(step)
     draws = [stream.draw(int(chosen[p]), plan.generator(step, p)) for p in positions]
-    batch = _empty_batch(name, stream, draws, -(-plan.batch // world), pin)
+    batch = _empty_batch(name, stream, draws, -(-plan.batch // world), empty)
     slots = batch.frames.numpy()
     slots[len(draws) :] = 0
     slots = slots[: len(draws)]
@@ -144,7 +147,9 @@ def plan_batch(
     return batch, tasks
 
 
-def _empty_batch(name: str, stream: TrainStream, draws: list[Draw], rows: int, pin: bool) -> Batch:
+def _empty_batch(
+    name: str, stream: TrainStream, draws: list[Draw], rows: int, empty: Empty
+) -> Batch:
     split, fillers = stream.split, rows - len(draws)
     cuts = [draw.crop.cut[2:] for draw in draws] + [(1, 1)] * fillers
     boxes = [draw.crop.box for draw in draws] + [(0.0, 0.0, 1.0, 1.0)] * fillers
@@ -153,7 +158,7 @@ def _empty_batch(name: str, stream: TrainStream, draws: list[Draw], rows: int, p
     return Batch(
         dataset=name,
         kind=split.kind,
-        frames=torch.empty(shape, dtype=torch.uint8, pin_memory=pin),
+        frames=empty(shape),
         boxes=torch.tensor(boxes, dtype=torch.float64),
         extents=torch.tensor(cuts),
         flips=torch.tensor([draw.flip for draw in draws] + [False] * fillers),
