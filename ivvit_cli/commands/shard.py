@@ -70,6 +70,9 @@ def shard(
     on_bad: Annotated[
         OnBad, typer.Option(help="Leave out what cannot be converted, or stop there.")
     ] = OnBad.SKIP,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Convert shards with skipped items again.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only count, and estimate the size.")
     ] = False,
@@ -98,14 +101,20 @@ def shard(
         shard_size=_parse_bytes(shard_size),
     )
     folder = out or _default_folder(conversion.listing.name)
-    report = conversion.forecast() if dry_run else _run(conversion, folder, workers, on_bad)
+    report = (
+        conversion.forecast()
+        if dry_run
+        else _run(conversion, folder, workers, on_bad, retry_failed)
+    )
     if as_json:
         console.print_json(report.document())
     else:
         _show(report, folder, dry_run)
 
 
-def _run(conversion: "Conversion", folder: Path, workers: int | None, on_bad: OnBad) -> "Report":
+def _run(
+    conversion: "Conversion", folder: Path, workers: int | None, on_bad: OnBad, retry_failed: bool
+) -> "Report":
     unit = "videos" if conversion.listing.kind == "video" else "images"
     with ExitStack() as stack:
         bars: list[console.Progress] = []
@@ -115,7 +124,13 @@ def _run(conversion: "Conversion", folder: Path, workers: int | None, on_bad: On
                 bars.append(stack.enter_context(console.progress("shard", total, unit)))
             bars[0].advance()
 
-        return conversion.run(folder, workers=workers, on_bad=on_bad.value, on_progress=advance)
+        return conversion.run(
+            folder,
+            workers=workers,
+            on_bad=on_bad.value,
+            retry_failed=retry_failed,
+            on_progress=advance,
+        )
 
 
 def _default_folder(name: str) -> Path:

@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
 from shards.convert.ffmpeg import find_ffmpeg
 from shards.convert.finish import finish
-from shards.convert.folder import claim_folder
+from shards.convert.folder import claimed
 from shards.convert.items import Item, Listing
 from shards.convert.options import SHARD_SIZE, Options, make_options
 from shards.convert.plan import ShardPlan, estimate, plan_shards
@@ -18,9 +18,8 @@ from shards.convert.report import Report
 from shards.convert.samples import Sample, Skipped, convert_item
 from shards.convert.sources import FOLDED, list_source
 from shards.convert.video import QUALITY
-from shards.convert.writer import finished_record, write_shard
+from shards.convert.writer import is_done, write_shard
 from shards.errors import EnvironmentFault, InputError, UsageError
-from shards.index import DATASET_FILE
 
 ON_BAD = ("skip", "fail")
 Progress = Callable[[int, int], None]  # called with (items done, items to do)
@@ -43,7 +42,8 @@ class Conversion:
             row["samples"] += len(plan.items)
             row["shards"] += 1
             row["bytes"] += sum(estimate(item, self.listing.kind) for item in plan.items)
-        return Report.of(self.listing, splits, skipped=0, reused=0)
+        labels = {item.label for item in self.listing.items}
+        return replace(Report.of(self.listing, splits, labels, skipped=0, reused=0), written=0)
 
     def run(
         self,
@@ -51,29 +51,31 @@ class Conversion:
         *,
         workers: int | None = None,
         on_bad: str = "skip",
+        retry_failed: bool = False,
         on_progress: Progress | None = None,
     ) -> Report:
-        """Convert what `out` lacks and finish the folder.
+        """Convert what `out` lacks and finish the folder; `retry_failed`: and what was skipped.
 
         Raises:
-            InputError: `out` holds something foreign, an item is bad and `on_bad` is "fail", or
-                no item at all could be converted.
-            EnvironmentFault: the disk is full or fails.
+            InputError: `out` holds something foreign or is being written, an item is bad and
+                `on_bad` is "fail", or no item at all could be converted.
+            EnvironmentFault: the disk is full or fails, or ffmpeg cannot be run.
         """
         if on_bad not in ON_BAD:
             raise UsageError(f"on-bad {on_bad}: use {' or '.join(ON_BAD)}")
-        claim_folder(out, self.listing.name)
-        todo = [plan for plan in self.plans if finished_record(out, plan) is None]
-        if todo:
-            (out / DATASET_FILE).unlink(missing_ok=True)
-        results = self._results(todo, workers or len(os.sched_getaffinity(0)), on_bad, on_progress)
-        try:
-            for plan in todo:
-                write_shard(out, plan, islice(results, len(plan.items)))
-            splits, skipped = finish(out, self.listing, self.plans, self.options, self.tools)
-        except OSError as error:
-            raise EnvironmentFault(f"{out}: cannot be written: {error.strerror}") from None
-        return Report.of(self.listing, splits, skipped, reused=len(self.plans) - len(todo))
+        workers = workers or len(os.sched_getaffinity(0))
+        with claimed(out, self.listing.name):
+            todo = [p for p in self.plans if not is_done(out, p, retry_failed=retry_failed)]
+            results = self._results(todo, workers, on_bad, on_progress)
+            try:
+                for plan in todo:
+                    write_shard(out, plan, islice(results, len(plan.items)))
+                done = finish(out, self.listing, self.plans, self.options, self.tools)
+            except OSError as error:
+                reason = error.strerror or error
+                raise EnvironmentFault(f"{out}: cannot be written: {reason}") from None
+        reused = len(self.plans) - len(todo)
+        return Report.of(self.listing, done.splits, done.labels, done.skipped, reused)
 
     def _results(
         self, todo: list[ShardPlan], workers: int, on_bad: str, on_progress: Progress | None
@@ -157,6 +159,7 @@ def convert(
     shard_size: int = SHARD_SIZE,
     workers: int | None = None,
     on_bad: str = "skip",
+    retry_failed: bool = False,
     on_progress: Progress | None = None,
 ) -> Report:
     """Convert the dataset in `root` to shards in `out`: `prepare`, then `Conversion.run`."""
@@ -170,4 +173,6 @@ def convert(
         layout=layout,
         shard_size=shard_size,
     )
-    return conversion.run(out, workers=workers, on_bad=on_bad, on_progress=on_progress)
+    return conversion.run(
+        out, workers=workers, on_bad=on_bad, retry_failed=retry_failed, on_progress=on_progress
+    )

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,20 @@ from shards.index import (
     Index,
     ShardInfo,
     SplitInfo,
+    read_dataset_info,
     write_atomically,
     write_dataset_info,
     write_index,
 )
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a finished folder holds: its splits, the labels that occur, the items skipped."""
+
+    splits: dict[str, Row]
+    labels: set[int]
+    skipped: int
 
 
 def finish(
@@ -37,8 +48,8 @@ def finish(
     plans: Sequence[ShardPlan],
     options: Options,
     tools: dict[str, str],
-) -> tuple[dict[str, Row], int]:
-    """Finish a folder whose shards are all complete; return the splits and the skipped items.
+) -> Finished:
+    """Finish a folder whose shards are all complete.
 
     A split none of whose items could be converted is left out. The manifest is written last, and
     only then is removed what an older plan left behind.
@@ -49,17 +60,29 @@ def finish(
     records = [(plan, _record(out, plan)) for plan in plans]
     skipped = [row for _, record in records for row in record.header["skipped"]]
     _write_skipped(out, listing, skipped)
-    splits = {
-        split: info
-        for split, group in groupby(records, key=lambda pair: pair[0].split)
-        if (info := _merge(out, listing, split, [record for _, record in group])).samples
-    }
-    if not splits:
+    full = [(plan.split, record) for plan, record in records if record.header["shard"]]
+    if not full:
         raise _nothing_written(out, listing, skipped)
+    _drop_other_manifest(out, [record.header["shard"] for _, record in full])
+    splits = {
+        split: _merge(out, listing, split, [record for _, record in group])
+        for split, group in groupby(full, key=lambda pair: pair[0])
+    }
     write_dataset_info(out, _manifest(listing, splits, options, tools))
     remove_stale(out, listing.name, _names(plans, splits))
     rows = {name: _row(info) for name, info in splits.items()}
-    return rows, len(skipped)
+    labels = {label for _, record in full for label in np.unique(record.samples["label"]).tolist()}
+    return Finished(rows, labels, len(skipped))
+
+
+def _drop_other_manifest(out: Path, shards: list[dict[str, Any]]) -> None:
+    """Remove a manifest that names other shards: the indexes that it goes with are rewritten."""
+    try:
+        splits = read_dataset_info(out).splits.values()
+    except InputError:
+        return
+    if [shard.model_dump() for split in splits for shard in split.shards] != shards:
+        (out / DATASET_FILE).unlink()
 
 
 def _record(out: Path, plan: ShardPlan) -> Index:
@@ -83,8 +106,6 @@ def _merge(out: Path, listing: Listing, split: str, records: list[Index]) -> Spl
     shards: list[ShardInfo] = []
     first_frame = 0
     for record in records:
-        if record.header["shard"] is None:
-            continue
         rows = np.array(record.samples)
         rows["shard"] = len(shards)
         rows["first_frame"] += first_frame

@@ -1,7 +1,10 @@
 """The folder of shards as a whole: what may be in it, and what an older conversion left."""
 
+import fcntl
+import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from shards.errors import InputError
@@ -10,16 +13,37 @@ from shards.index import DATASET_FILE, SKIPPED_FILE
 CONTACT_SHEET = "contact-sheet.png"
 
 
-def claim_folder(folder: Path, name: str) -> None:
-    """Make the folder, or check that only an earlier conversion of this dataset wrote into it.
+@contextmanager
+def claimed(folder: Path, name: str) -> Iterator[None]:
+    """Make the folder and keep other conversions out of it; it ends with the process at the latest.
 
     Raises:
-        InputError: the folder holds something else, or cannot be made.
+        InputError: the folder cannot be made, another conversion is writing into it, or it holds
+            something that no conversion of this dataset wrote.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made: {error.strerror}") from None
+    try:
+        _lock(descriptor, folder)
+        _refuse_foreign(folder, name)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(
+            f"{folder}: another conversion is writing into it", hint="wait for its end"
+        ) from None
+
+
+def _refuse_foreign(folder: Path, name: str) -> None:
     foreign = sorted(path.name for path in folder.iterdir() if not _is_ours(path.name, name))
     if foreign:
         raise InputError(

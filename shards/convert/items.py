@@ -34,6 +34,14 @@ class Item:
     path: Path | None = None
     pixels: NDArray[np.uint8] | None = None
 
+    @property
+    def modified(self) -> int:
+        """Return when the file was written, in ns; 0 for an array or what cannot be looked at."""
+        try:
+            return self.path.stat().st_mtime_ns if self.path else 0
+        except OSError:
+            return 0
+
 
 @dataclass(frozen=True)
 class Missing:

@@ -44,7 +44,8 @@ def plan_shards(listing: Listing, options: Options, ffmpeg_version: str) -> tupl
     """Cut each split, in order, into shards of about `options.shard_size` bytes.
 
     Sizes are estimated from the sources, so that the cut does not depend on the conversion. A
-    changed source is told by its name and size (arrays by their content), never by its time.
+    changed source is told by its name and size (arrays by their content); its time is no part of
+    the plan, so that a copy of the sources gives the same plan.
     """
     base = _base_digest(listing, options, ffmpeg_version)
     plans = []

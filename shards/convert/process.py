@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO
 
+from shards.errors import EnvironmentFault
+
 _CHUNK = 1 << 20
 _LOG_BYTES = 64 << 20  # what a process may write to its two log files
 
@@ -45,7 +47,15 @@ def run_bounded(command: Callable[[int], list[str]], limits: Limits) -> Finished
 
     Raises:
         LimitExceeded: the process ran too long or wrote too much; it was killed.
+        EnvironmentFault: the machine cannot run it at all.
     """
+    try:
+        return _run(command, limits)
+    except OSError as error:
+        raise EnvironmentFault(f"a process cannot be run: {error}") from None
+
+
+def _run(command: Callable[[int], list[str]], limits: Limits) -> Finished:
     with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as side:
         process = subprocess.Popen(
             command(side.fileno()),
@@ -66,8 +76,8 @@ def run_bounded(command: Callable[[int], list[str]], limits: Limits) -> Finished
 
 def _collect(process: subprocess.Popen[bytes], limits: Limits) -> bytes:
     deadline = time.monotonic() + limits.seconds
-    resource.prlimit(process.pid, resource.RLIMIT_AS, (limits.memory, limits.memory))
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (_LOG_BYTES, _LOG_BYTES))
+    _limit(process.pid, resource.RLIMIT_AS, limits.memory)
+    _limit(process.pid, resource.RLIMIT_FSIZE, _LOG_BYTES)
     assert process.stdout is not None
     output = _read(process.stdout.fileno(), deadline, limits)
     try:
@@ -75,6 +85,12 @@ def _collect(process: subprocess.Popen[bytes], limits: Limits) -> bytes:
     except subprocess.TimeoutExpired:
         raise LimitExceeded(f"needed more than {limits.seconds:g} s") from None
     return output
+
+
+def _limit(pid: int, kind: int, wanted: int) -> None:
+    hard = resource.prlimit(pid, kind)[1]  # may be lowered, never raised
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.prlimit(pid, kind, (limit, limit))
 
 
 def _read(descriptor: int, deadline: float, limits: Limits) -> bytes:

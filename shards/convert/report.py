@@ -1,5 +1,6 @@
 """What a conversion did, as `ivvit shard` tells it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +28,10 @@ class Report:
     reused: int
 
     @classmethod
-    def of(cls, listing: Listing, splits: dict[str, Row], skipped: int, reused: int) -> "Report":
-        """Return the report of a listing that became these splits."""
+    def of(
+        cls, listing: Listing, splits: dict[str, Row], labels: set[int], skipped: int, reused: int
+    ) -> "Report":
+        """Return the report of a listing that became these splits, with samples of `labels`."""
         missing = len(listing.missing)
         return cls(
             dataset=listing.name,
@@ -39,7 +42,7 @@ class Report:
             written=sum(row["samples"] for row in splits.values()),
             missing=missing,
             skipped=skipped,
-            notes=listing.notes,
+            notes=listing.notes + _empty_classes(listing.classes, labels),
             reused=reused,
         )
 
@@ -55,3 +58,15 @@ class Report:
             "missing": self.missing,
             "skipped": self.skipped,
         }
+
+
+def _empty_classes(classes: tuple[str, ...], labels: set[int]) -> tuple[str, ...]:
+    empty = [name for label, name in enumerate(classes) if label not in labels]
+    if not empty:
+        return ()
+    return (f"{len(empty)} of {len(classes)} classes have no sample: {some(empty)}",)
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first names of a long list, to be read in one line."""
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

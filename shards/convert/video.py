@@ -56,6 +56,7 @@ def read_video(
 
     Raises:
         InputError: the file is missing, no video, damaged, cut short, or beyond the limits.
+        EnvironmentFault: ffmpeg cannot be run.
     """
     if not path.is_file():
         raise BadMedia(path, "no such file")

@@ -15,6 +15,7 @@ from shards.convert.samples import Sample, Skipped
 from shards.errors import InputError
 from shards.index import (
     CODECS,
+    DATASET_FILE,
     FRAME,
     SAMPLE,
     Index,
@@ -33,10 +34,11 @@ def write_shard(folder: Path, plan: ShardPlan, results: Iterable[Sample | Skippe
     and sha256, and the items that were skipped. A shard without samples has a record but no tar.
     """
     temporary = folder / f".{plan.tar}.{os.getpid()}.tmp"
-    (folder / plan.record).unlink(missing_ok=True)  # it no longer describes what is there
     try:
         content = _write_tar(temporary, results)
         if content.rows:
+            for name in (DATASET_FILE, plan.record):  # they describe the tar that is there so far
+                (folder / name).unlink(missing_ok=True)
             temporary.replace(folder / plan.tar)
             sync_folder(folder)
     finally:
@@ -84,6 +86,18 @@ def _write_tar(path: Path, results: Iterable[Sample | Skipped]) -> _Content:
         os.fsync(file.fileno())
     content.bytes, content.sha256 = stream.size, stream.sha256.hexdigest()
     return content
+
+
+def is_done(folder: Path, plan: ShardPlan, *, retry_failed: bool = False) -> bool:
+    """Return whether a shard needs no conversion: it is finished, and newer than its sources.
+
+    With `retry_failed`, a shard from which an item was skipped is not done.
+    """
+    record = finished_record(folder, plan)
+    if record is None or (retry_failed and record.header["skipped"]):
+        return False
+    written = (folder / plan.record).stat().st_mtime_ns
+    return all(item.modified <= written for item in plan.items)
 
 
 def finished_record(folder: Path, plan: ShardPlan) -> Index | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from shards.convert.items import SPLITS, Item, Listing
 from shards.convert.keys import assign_keys
+from shards.convert.report import some
 from shards.convert.sources.scan import (
     files,
     folders,
@@ -65,7 +66,7 @@ def list_classes(name: str, kind: Kind, root: Path, splits: dict[str, Path]) -> 
         classes=tuple(printable(name) for name in classes),
         class_source="folder names, sorted",
         items=assign_keys(items),
-        notes=tuple(_notes(root, splits, classes, items)),
+        notes=tuple(_notes(root, splits)),
     )
 
 
@@ -75,17 +76,17 @@ def _item(root: Path, path: Path, split: str, label: int) -> Item:
     return Item(key, split, label, source, size_of(path), path=path)
 
 
-def _notes(root: Path, splits: dict[str, Path], classes: list[str], items: list[Item]) -> list[str]:
+def _notes(root: Path, splits: dict[str, Path]) -> list[str]:
     notes = []
-    used = {item.label for item in items}
-    empty = [name for label, name in enumerate(classes) if label not in used]
-    if empty:
-        notes.append(f"{len(empty)} classes have no file: {', '.join(empty[:5])}")
+    tops = dict.fromkeys((root, *splits.values()))
+    stray = [relative(path, root) for top in tops for path in files(top)]
+    if stray:
+        notes.append(f"{len(stray)} files beside the class folders, not sharded: {some(stray)}")
     nested = [path for top in splits.values() for inner in folders(top) for path in folders(inner)]
     if nested:
-        first = relative(nested[0], root)
-        notes.append(f"{len(nested)} folders within class folders were not looked into: {first}")
+        names = some([relative(path, root) for path in nested])
+        notes.append(f"{len(nested)} folders within class folders were not looked into: {names}")
     beside = [path.name for path in folders(root) if path not in (*splits.values(), root)]
     if root not in splits.values() and beside:
-        notes.append(f"not a split, not sharded: {', '.join(beside[:5])}")
+        notes.append(f"not a split, not sharded: {some(beside)}")
     return notes

@@ -5,7 +5,15 @@ from pathlib import Path
 
 from shards.convert.items import Item, Listing, Missing
 from shards.convert.keys import assign_keys
-from shards.convert.sources.scan import files, read_lines, relative, require_folder, size_of
+from shards.convert.report import some
+from shards.convert.sources.scan import (
+    files,
+    folders,
+    read_lines,
+    relative,
+    require_folder,
+    size_of,
+)
 from shards.errors import InputError
 
 LAYOUT = "expected: the folder tiny-imagenet-200 with wnids.txt, words.txt, train and val"
@@ -32,7 +40,7 @@ def list_items(source: str, root: Path, *, fold: int = 1) -> Listing:
         class_source="wnids.txt, in its order, with the words of words.txt",
         items=assign_keys(items),
         missing=tuple(missing),
-        notes=tuple(_notes(root)),
+        notes=tuple(_notes(root, wnids)),
     )
 
 
@@ -87,7 +95,16 @@ def _item(root: Path, path: Path, split: str, label: int) -> Item:
     return Item(path.stem, split, label, relative(path, root), size_of(path), path=path)
 
 
-def _notes(root: Path) -> list[str]:
+def _notes(root: Path, wnids: list[str]) -> list[str]:
+    notes = []
+    found = {path.name for path in folders(root / "train")} if (root / "train").is_dir() else set()
+    if absent := [wnid for wnid in wnids if not (root / "train" / wnid / "images").is_dir()]:
+        notes.append(f"train: {len(absent)} classes of wnids.txt have no images: {some(absent)}")
+    if unknown := sorted(found - set(wnids)):
+        notes.append(f"train: {len(unknown)} folders are not in wnids.txt: {some(unknown)}")
+    if (root / "val").is_dir() and not (root / "val" / "val_annotations.txt").is_file():
+        notes.append("val: has no val_annotations.txt, not sharded")
     images = root / "test" / "images"
-    count = len(files(images)) if images.is_dir() else 0
-    return [f"test: {count} images without labels, not sharded"] if count else []
+    if images.is_dir() and (count := len(files(images))):
+        notes.append(f"test: {count} images without labels, not sharded")
+    return notes

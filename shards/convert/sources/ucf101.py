@@ -47,7 +47,7 @@ def list_items(source: str, root: Path, *, fold: int = 1) -> Listing:
         class_source="classInd.txt, counted from 0",
         items=assign_keys(items),
         missing=tuple(missing),
-        notes=tuple(_notes(fold, classes, items)),
+        notes=(f"fold {fold} of {len(FOLDS)}",),
     )
 
 
@@ -75,11 +75,3 @@ def _entries(path: Path, classes: list[str]) -> list[tuple[str, int]]:
             raise InputError(f"{path}:{number}: {video} is not in a class of classInd.txt")
         entries.append((video, labels[folder]))
     return entries
-
-
-def _notes(fold: int, classes: list[str], items: list[Item]) -> list[str]:
-    notes = [f"fold {fold} of {len(FOLDS)}"]
-    empty = len(classes) - len({item.label for item in items})
-    if empty:
-        notes.append(f"{empty} of {len(classes)} classes have no video on the disk")
-    return notes

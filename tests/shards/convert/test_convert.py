@@ -23,6 +23,7 @@ from media import make_frames, write_image
 from PIL import Image
 
 from shards.convert.dataset import convert, prepare
+from shards.convert.ffmpeg import find_ffmpeg
 from shards.convert.verify import verify
 from shards.convert.video import read_video
 from shards.errors import EnvironmentFault, InputError, UsageError
@@ -265,6 +266,57 @@ def test_only_the_shard_of_a_changed_input_is_converted_anew(tmp_path: Path) -> 
     assert verify(tmp_path / "out").ok
 
 
+def test_a_source_that_was_rewritten_at_its_size_is_converted_anew(tmp_path: Path) -> None:
+    for number, picture in enumerate(make_frames(2)):
+        write_image(tmp_path / f"pets/a/{number}.bmp", picture)
+    convert("imagefolder", tmp_path / "pets", tmp_path / "out")
+    first = by_index(tmp_path / "out", "train")
+    shutil.copy(tmp_path / "pets/a/0.bmp", tmp_path / "pets/a/1.bmp")
+    assert convert("imagefolder", tmp_path / "pets", tmp_path / "out").reused == 0
+    found = by_index(tmp_path / "out", "train")
+    assert found["a_0"] == first["a_0"] == found["a_1"] != first["a_1"]
+
+
+def test_a_run_that_fails_leaves_what_was_finished(tmp_path: Path) -> None:
+    layouts.imagefolder(tmp_path / "pets", 2, ("train",))
+    convert("imagefolder", tmp_path / "pets", tmp_path / "out")
+    before = sums(tmp_path / "out")
+    (tmp_path / "pets/train/cat/bad.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"bad\.png"):
+        convert("imagefolder", tmp_path / "pets", tmp_path / "out", on_bad="fail")
+    assert sums(tmp_path / "out") == before
+    for path in (tmp_path / "pets").rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match="nothing was written"):
+        convert("imagefolder", tmp_path / "pets", tmp_path / "out")
+    assert sums(tmp_path / "out")["dataset.json"] == before["dataset.json"]
+    assert verify(tmp_path / "out").ok
+
+
+def test_classes_without_a_sample_are_told(tmp_path: Path) -> None:
+    layouts.imagefolder(tmp_path / "pets", 1, ("train",))
+    (tmp_path / "pets/train/ant").mkdir()
+    (tmp_path / "pets/train/cat/0.png").write_bytes(b"no image")
+    conversion = prepare("imagefolder", tmp_path / "pets")
+    assert conversion.forecast().notes == ("1 of 3 classes have no sample: ant",)
+    assert conversion.run(tmp_path / "out").notes == ("2 of 3 classes have no sample: ant, cat",)
+
+
+def test_an_ffmpeg_that_vanishes_ends_the_run_and_skips_nothing(tmp_path, monkeypatch) -> None:
+    layouts.videofolder(tmp_path / "clips", 1)
+    (tmp_path / "ffmpeg").symlink_to(find_ffmpeg().path)
+    monkeypatch.setenv("IVVIT_FFMPEG", str(tmp_path / "ffmpeg"))
+    find_ffmpeg.cache_clear()
+    try:
+        conversion = prepare("videofolder", tmp_path / "clips")
+        (tmp_path / "ffmpeg").unlink()
+        with pytest.raises(EnvironmentFault, match="ffmpeg"):
+            conversion.run(tmp_path / "out")
+    finally:
+        find_ffmpeg.cache_clear()
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_changed_options_convert_anew_and_leave_nothing_stale(tmp_path: Path) -> None:
     layouts.imagefolder(tmp_path / "pets")
     source = tmp_path / "pets"
@@ -343,6 +395,18 @@ def test_kill_9_at_any_moment_leaves_nothing_partial(tmp_path: Path) -> None:
     report = convert("imagefolder", tmp_path / "pets", out, shard_size=6000)
     assert report.reused >= len(done) > 1
     assert sums(out) == whole
+
+
+def test_two_conversions_do_not_share_a_folder(tmp_path: Path) -> None:
+    layouts.imagefolder(tmp_path / "pets", 6)
+    command = [sys.executable, "-c", RUN, tmp_path / "pets", tmp_path / "out"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        with pytest.raises(InputError, match="out: another conversion is writing into it"):
+            convert("imagefolder", tmp_path / "pets", tmp_path / "out", shard_size=6000)
+        process.stdout.read()
+    assert process.returncode == 0
+    assert verify(tmp_path / "out").ok
 
 
 def by_record(out: Path) -> list[Path]:

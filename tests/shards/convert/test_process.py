@@ -1,11 +1,13 @@
 """Bounds on a subprocess: time, memory, output, and no deadlock on its logs."""
 
+import subprocess
 import sys
 import time
 
 import pytest
 
 from shards.convert.process import LimitExceeded, Limits, run_bounded
+from shards.errors import EnvironmentFault
 
 LIMITS = Limits(seconds=20, memory=2 << 30, output=1 << 20)
 
@@ -42,6 +44,23 @@ def test_a_process_that_takes_too_long_is_killed(code: str) -> None:
 def test_a_process_that_writes_too_much_is_killed() -> None:
     with pytest.raises(LimitExceeded, match="more than 1 MiB"):
         run_bounded(python("while True: print('x' * 1000)"), LIMITS)
+
+
+def test_a_lower_limit_of_the_machine_stays() -> None:
+    code = (
+        "import resource, sys\n"
+        "from shards.convert.process import Limits, run_bounded\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))\n"
+        "show = 'import resource, time; time.sleep(0.5); print(resource.getrlimit(9)[1])'\n"
+        "done = run_bounded(lambda _: [sys.executable, '-c', show], Limits())\n"
+        "sys.exit(int(done.output) != 3 << 30)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_program_that_is_not_there_is_the_machine_s_fault() -> None:
+    with pytest.raises(EnvironmentFault, match="No such file or directory: '/no/ffmpeg'"):
+        run_bounded(lambda _: ["/no/ffmpeg"], LIMITS)
 
 
 def test_memory_is_limited() -> None:

@@ -1,5 +1,6 @@
 """`ivvit shard` as a user runs it."""
 
+import os
 from pathlib import Path
 
 import layouts
@@ -35,7 +36,22 @@ def test_json_is_one_document(ivvit, tmp_path: Path, pets: Path) -> None:
 def test_a_dry_run_counts_and_writes_nothing(ivvit, tmp_path: Path, pets: Path) -> None:
     done = ivvit("shard", "imagefolder", pets, "-o", "out", "--dry-run", "--json")
     assert (done.code, done.json["listed"], done.json["splits"]["val"]["samples"]) == (0, 16, 8)
+    assert done.json["written"] == 0
     assert not (tmp_path / "out").exists()
+
+
+def test_what_was_skipped_can_be_tried_again(ivvit, pets: Path) -> None:
+    path, times = pets / "val/cat/0.png", (1, 1)
+    good = path.read_bytes()
+    path.write_bytes(bytes(len(good)))
+    os.utime(path, times)
+    assert ivvit("shard", "imagefolder", pets, "-o", "out", "--json").json["skipped"] == 1
+    path.write_bytes(good)
+    os.utime(path, times)
+    assert ivvit("shard", "imagefolder", pets, "-o", "out", "--json").json["skipped"] == 1
+    done = ivvit("shard", "imagefolder", pets, "-o", "out", "--retry-failed")
+    assert "0 skipped, 16 written" in done.stderr
+    assert "1 shards were already there" in done.stderr
 
 
 def test_without_o_it_writes_below_the_data_folder(ivvit, tmp_path: Path, pets: Path) -> None:

@@ -129,6 +129,18 @@ def test_tiny_imagenet_labels_are_in_wnids_order_with_words_as_names(tmp_path: P
     assert listing.notes == ("test: 3 images without labels, not sharded",)
 
 
+def test_tiny_imagenet_says_what_it_passes_over(tmp_path: Path) -> None:
+    layouts.tiny_imagenet(tmp_path / "t")
+    (tmp_path / "t/train/n02").rename(tmp_path / "t/train/n99")
+    (tmp_path / "t/val/val_annotations.txt").unlink()
+    assert list_source("tiny-imagenet", tmp_path / "t").notes == (
+        "train: 1 classes of wnids.txt have no images: n02",
+        "train: 1 folders are not in wnids.txt: n99",
+        "val: has no val_annotations.txt, not sharded",
+        "test: 3 images without labels, not sharded",
+    )
+
+
 def test_synsets_with_equal_words_are_told_apart_by_their_wnid(tmp_path: Path) -> None:
     layouts.tiny_imagenet(tmp_path / "t")
     (tmp_path / "t/words.txt").write_text("n01\tcup\nn02\tcrane\nn03\tcup\n")
@@ -226,16 +238,15 @@ def test_folders_without_splits_are_all_train(tmp_path: Path) -> None:
     assert listing.classes == ("empty", "left hand", "run")
     assert listing.flip_unsafe == ("left hand",)
     assert [item.key for item in listing.items] == ["left_hand_0", "run_0"]
-    assert listing.notes == (
-        "1 classes have no file: empty",
-        "1 folders within class folders were not looked into: run/deeper",
-    )
+    assert listing.notes == ("1 folders within class folders were not looked into: run/deeper",)
 
 
 def test_folders_with_splits_share_their_classes(tmp_path: Path) -> None:
     layouts.imagefolder(tmp_path / "pets", 1)
     write_image(tmp_path / "pets/val/ant/0.png", make_frames(1)[0])
     (tmp_path / "pets/other").mkdir()
+    (tmp_path / "pets/licence.txt").touch()
+    (tmp_path / "pets/train/stray.png").touch()
     (tmp_path / "pets/val/ant/.hidden").touch()
     listing = list_source("imagefolder", tmp_path / "pets")
     assert listing.classes == ("ant", "cat", "dog")
@@ -246,7 +257,10 @@ def test_folders_with_splits_share_their_classes(tmp_path: Path) -> None:
         "val/cat/0.png",
         "val/dog/0.png",
     ]
-    assert listing.notes == ("not a split, not sharded: other",)
+    assert listing.notes == (
+        "2 files beside the class folders, not sharded: licence.txt, train/stray.png",
+        "not a split, not sharded: other",
+    )
 
 
 def test_links_that_lead_nowhere_are_items_not_the_end(tmp_path: Path) -> None:
