@@ -84,7 +84,7 @@ def checkpoint_times() -> tuple[str, list[str], list[list[str]]]:
             "ivvit": "bench",
             "model": MODEL,
             "input": {"size": 224, "mean": [0.5] * 3, "std": [0.5] * 3},
-            "eval": {"views": "1x1", "average": "logits", "batch": 16},
+            "eval": {"views": "1x1", "average": "logits", "precision": "auto", "batch": 16},
             "heads": {},
             "metrics": {},
         }

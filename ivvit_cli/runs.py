@@ -54,6 +54,7 @@ class EvalMeta(_Part):
     views: str
     average: Literal["logits", "probabilities"]
     batch: int
+    precision: Literal["auto", "fp32", "bf16"]
 
 
 class HeadMeta(_Part):
@@ -69,12 +70,25 @@ class HeadMeta(_Part):
     conversion: dict[str, Any]
     shards: str
     eval_split: str | None
+    min_short_side: int | None
+
+
+class ScoreMeta(_Part):
+    """A validation of one dataset: accuracies in percent, and the words for what they hold for."""
+
+    split: str
+    views: str
+    protocol: str
+    samples: int
+    top1: float
+    top5: float
+    mean_class: float
 
 
 class Meta(_Part):
     """The content of `meta.json`: all that prediction and evaluation need beside the weights.
 
-    `metrics` holds each dataset's scores (percent) where this iteration was validated, `files` the
+    `metrics` holds each dataset's scores where this iteration was validated, `files` the
     sha256 of the other files, and `sha256` that of the rest of this document.
     """
 
@@ -85,7 +99,7 @@ class Meta(_Part):
     input: InputMeta
     eval: EvalMeta
     heads: dict[str, HeadMeta]
-    metrics: dict[str, dict[str, float]]
+    metrics: dict[str, ScoreMeta]
     files: dict[str, str]
     sha256: str
 

@@ -68,7 +68,9 @@ def make_shards(source, root, out, **options):
     return open_dataset(out)
 
 
-def save_run(run, datasets, *, iteration=20, seed=0, diverged=False, eval_split="val"):
+def save_run(
+    run, datasets, *, iteration=20, seed=0, diverged=False, eval_split="val", precision="auto"
+):
     """Save a checkpoint whose heads belong to `datasets` (name -> opened shards)."""
     torch.manual_seed(seed)
     net = build_model(MODEL, {name: len(shards.classes) for name, shards in datasets.items()})
@@ -78,7 +80,7 @@ def save_run(run, datasets, *, iteration=20, seed=0, diverged=False, eval_split=
         "ivvit": "0",
         "model": MODEL,
         "input": {"size": SIZE, "mean": MEAN, "std": STD},
-        "eval": {"views": "1x1", "average": "logits", "batch": 16},
+        "eval": {"views": "1x1", "average": "logits", "batch": 16, "precision": precision},
         "heads": {name: _head(shards, eval_split) for name, shards in datasets.items()},
         "metrics": {},
     }
@@ -96,4 +98,5 @@ def _head(shards, eval_split):
         "conversion": {key: options.get(key) for key in ("short_side", "fps", "quality")},
         "shards": str(shards.folder),
         "eval_split": eval_split,
+        "min_short_side": None,
     }

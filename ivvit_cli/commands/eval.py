@@ -53,6 +53,7 @@ def evaluate(
     meta = read_meta(checkpoint)
     wanted = parse_views(views or meta.eval.views)
     targets = _open_targets(meta, dataset or [], data or [], split)
+    _warn_of_small_frames(meta, targets)
     place = choose_device(device)
     model, _ = load_model(checkpoint, place)
     evaluations = []
@@ -98,6 +99,17 @@ def _parse_moved(moved: Sequence[str]) -> dict[str, str]:
         if not (name and equals and folder):
             raise UsageError(f"--data {name}{equals}{folder}: is not of the form NAME=DIR")
     return {name: folder for name, _, folder in pairs}
+
+
+def _warn_of_small_frames(meta: "Meta", targets: "Sequence[Target]") -> None:
+    from ivvit_cli.evaluation.frames import warn_of_small_frames
+
+    for target in targets:
+        needed = meta.heads[target.dataset].min_short_side
+        if warning := warn_of_small_frames(
+            target.dataset, target.split, size=meta.input.size, min_short_side=needed
+        ):
+            console.warn(warning)
 
 
 def _warn_of_undefined(evaluation: "Evaluation") -> None:

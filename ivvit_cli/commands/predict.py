@@ -49,7 +49,7 @@ def predict(
       ivvit predict clip.mp4 --ckpt runs/demo
       ivvit predict photos/ clip.avi --ckpt runs/demo@best-ucf101 --head ucf101 --json
     """
-    from ivvit_cli.evaluation.device import choose_device
+    from ivvit_cli.evaluation.device import choose_device, wants_bf16
     from ivvit_cli.prediction.runner import predict as score
     from ivvit_cli.runs import find_checkpoint, load_model, read_meta
     from shards.stream.views import parse_views
@@ -68,6 +68,7 @@ def predict(
             views=wanted,
             **meta.input.model_dump(),
             average=meta.eval.average,
+            bf16=wants_bf16(meta.eval.precision, place),
             batch=batch or meta.eval.batch,
             device=place,
             on_file=bar.advance,

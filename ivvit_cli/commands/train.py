@@ -2,15 +2,12 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ivvit_cli import console
 from ivvit_cli.errors import RunInterrupted, UsageError
-
-if TYPE_CHECKING:
-    from ivvit_cli.training.prepared import Prepared
 
 
 def train(
@@ -118,7 +115,7 @@ def _resume(
 
 def _execute(session: Any, dry_run: bool, as_json: bool) -> None:
     if dry_run:
-        _print_plan(session.prepare(), as_json)
+        _print_plan(session.plan(), as_json)
         return
     try:
         result = session.train()
@@ -131,23 +128,34 @@ def _execute(session: Any, dry_run: bool, as_json: bool) -> None:
     if as_json:
         console.print_json(result)
         return
-    rows = [
-        [name, *(round(score, 2) for score in scores.values())]
-        for name, scores in result["metrics"].items()
-    ]
-    if rows:
-        columns = ["dataset", *next(iter(result["metrics"].values()))]
-        console.table("Last validation, percent", columns, rows)
+    if scores := result["metrics"]:
+        _print_scores(scores)
     console.say(f"the run is in {result['run']}")
     console.next_step(shlex.join(["ivvit", "eval", result["run"]]))
 
 
-def _print_plan(prepared: "Prepared", as_json: bool) -> None:
-    plan = prepared.plan()
+def _print_scores(scores: dict[str, dict[str, Any]]) -> None:
+    percent = ("top1", "top5", "mean_class")
+    rows = [
+        (
+            name,
+            score["split"],
+            *(f"{score[key]:6.2f}" for key in percent),
+            score["samples"],
+            score["protocol"],
+        )
+        for name, score in scores.items()
+    ]
+    columns = ["dataset", "split", "top-1", "top-5", "per class", "samples", "protocol"]
+    console.table("Last validation, percent", columns, rows)
+
+
+def _print_plan(plan: dict[str, Any], as_json: bool) -> None:
     if as_json:
         console.print_json(plan)
         return
-    datasets = plan.pop("datasets")
+    datasets, weights = plan.pop("datasets"), plan.pop("weights")["state"]
     columns = ["dataset", *next(iter(datasets.values()))]
     console.table("Datasets", columns, [[name, *row.values()] for name, row in datasets.items()])
-    console.table("Training", ["", ""], [[name, f"{plan[name]}"] for name in plan])
+    rows = {**plan, "weights": weights}
+    console.table("Training", ["", ""], [[name, f"{value}"] for name, value in rows.items()])

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ivvit_cli.evaluation.device import wants_bf16
 from ivvit_cli.evaluation.metrics import Scores
 from ivvit_cli.evaluation.protocol import Protocol
 from ivvit_cli.evaluation.results import write_results
@@ -45,6 +46,8 @@ def evaluate_target(
     Raises:
         InputError, EnvironmentFault: as `evaluate`.
     """
+    bf16 = wants_bf16(meta.eval.precision, device)
+    protocol = Protocol(views, target.clip, meta.input.size, meta.eval.average, bf16)
     scores = evaluate(
         model,
         target.split,
@@ -55,11 +58,11 @@ def evaluate_target(
         mean=meta.input.mean,
         std=meta.input.std,
         average=meta.eval.average,
+        bf16=bf16,
         batch=batch or meta.eval.batch,
         device=device,
         on_sample=on_sample,
     )
-    protocol = Protocol(views, target.clip, meta.input.size, meta.eval.average)
     return Evaluation(target, protocol, scores)
 
 

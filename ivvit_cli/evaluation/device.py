@@ -7,6 +7,11 @@ import torch
 from shards.errors import EnvironmentFault, UsageError
 
 
+def wants_bf16(precision: str, device: torch.device) -> bool:
+    """Tell whether a model runs under bf16 autocast; `auto` means on CUDA."""
+    return precision == "bf16" or (precision == "auto" and device.type == "cuda")
+
+
 def choose_device(name: str | None) -> torch.device:
     """Return the device of that name; `auto` or None is the GPU if there is one, else the CPU.
 

@@ -24,7 +24,7 @@ class ViewForward:
     """Runs views through one head in passes of `size` rows and averages them sample by sample.
 
     A pass holds views of several samples, and a sample's views may fall into several passes; the
-    last pass is padded, so that all have the same shape. On CUDA it computes in bfloat16.
+    last pass is padded, so that all have the same shape.
 
     Args:
         model: called as `model(x, dataset)`, x of (size, 3, H, W) or (size, T, 3, H, W).
@@ -32,13 +32,17 @@ class ViewForward:
         size: rows per forward pass.
         average: what is averaged over a sample's views: `logits` (TokenShift, TimeSformer) or
             their softmax, `probabilities`.
+        bf16: run the model under bf16 autocast; its scores are averaged in float32.
     """
 
-    def __init__(self, model: nn.Module, dataset: str, *, size: int, average: Average) -> None:
+    def __init__(
+        self, model: nn.Module, dataset: str, *, size: int, average: Average, bf16: bool = False
+    ) -> None:
         self._model = model
         self._dataset = dataset
         self._size = size
         self._average = average
+        self._bf16 = bf16
         self._parts: list[Tensor] = []  # views that wait for a pass
         self._filled = 0  # rows in them
         self._logits: list[Tensor] = []  # of views whose sample is not complete
@@ -77,7 +81,7 @@ class ViewForward:
     def _run(self) -> None:
         x = torch.cat(self._parts)  # (size, [T,] 3, H, W)
         try:
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=x.is_cuda):
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=self._bf16):
                 logits = self._model(x, self._dataset)  # (size, C)
         except torch.OutOfMemoryError:
             raise EnvironmentFault(

@@ -21,18 +21,26 @@ class Protocol:
     clip: Mapping[str, Any] | None
     size: int
     average: Average
+    bf16: bool
 
     def __str__(self) -> str:
         parts = [self._samples(), f"{self.size} px"]
         if self.average != "logits":
             parts.append(f"averaged {self.average}")
+        if self.bf16:
+            parts.append("bf16")
         return ", ".join(parts)
 
     def document(self) -> dict[str, Any]:
         """Return the protocol as JSON values."""
         clip = None if self.clip is None else dict(self.clip)
-        views = str(self.views)
-        return {"views": views, "clip": clip, "size": self.size, "average": self.average}
+        return {
+            "views": str(self.views),
+            "clip": clip,
+            "size": self.size,
+            "average": self.average,
+            "precision": "bf16" if self.bf16 else "fp32",
+        }
 
     def _samples(self) -> str:
         if self.clip is None:

@@ -27,6 +27,7 @@ def evaluate(
     mean: Sequence[float],
     std: Sequence[float],
     average: Average = "logits",
+    bf16: bool = False,
     batch: int = 16,
     device: torch.device | str,
     threads: int | None = None,
@@ -42,6 +43,7 @@ def evaluate(
     Args:
         clip: a recipe's clip section as plain values; None for images.
         size: the side of a square view, in pixels.
+        bf16: run the model under bf16 autocast.
         batch: the most views per forward pass; it changes scores by rounding only.
         on_sample: called once per sample of this rank.
 
@@ -54,7 +56,7 @@ def evaluate(
         raise InputError(f"{dataset}: the split {split.name} holds no sample to evaluate on")
     turns, per_rank = range(rank, count, world), -(-count // world)
     rows = pass_size(batch, per_rank * most_views(split.kind, views))
-    forward = ViewForward(model, dataset, size=rows, average=average)
+    forward = ViewForward(model, dataset, size=rows, average=average, bf16=bf16)
     own = torch.zeros(per_rank, len(split.classes), device=device)
     with (
         torch.no_grad(),  # not inference_mode: what a model caches has to stay usable in training

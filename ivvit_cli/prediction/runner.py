@@ -44,6 +44,7 @@ def predict(
     mean: Sequence[float],
     std: Sequence[float],
     average: Average = "logits",
+    bf16: bool = False,
     batch: int = 16,
     device: torch.device | str,
     on_file: Callable[[], object] | None = None,
@@ -54,13 +55,14 @@ def predict(
     order, get the very scores of that split. A file that cannot be read ends up with its error.
 
     Args:
+        bf16: run the model under bf16 autocast.
         batch: the most views per forward pass; it changes scores by rounding only.
         on_file: called once per file.
 
     Raises:
         EnvironmentFault: `batch` views do not fit into the device's memory.
     """
-    lanes = _open_lanes(model, files, heads, views=views, average=average, batch=batch)
+    lanes = _open_lanes(model, files, heads, views=views, average=average, bf16=bf16, batch=batch)
     look = partial(_look_at, heads=heads, views=views, size=size)
     predictions = []
     with torch.no_grad(), evaluation_mode(model), _FileReader(files, look) as reader:
@@ -114,13 +116,14 @@ def _open_lanes(
     *,
     views: Views,
     average: Average,
+    bf16: bool,
     batch: int,
 ) -> list[_Lane]:
     lanes = []
     for kind, count in Counter(file.kind for file in files if file.kind).items():
         rows = pass_size(batch, count * most_views(kind, views))
         for head in heads:
-            forward = ViewForward(model, head.name, size=rows, average=average)
+            forward = ViewForward(model, head.name, size=rows, average=average, bf16=bf16)
             lanes.append(_Lane(head, kind, forward, average))
     return lanes
 

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 from ivvit_cli.errors import UsageError
+from ivvit_cli.evaluation.device import wants_bf16
+from ivvit_cli.evaluation.protocol import Protocol
 from ivvit_cli.models import InputSpec, JointModel, build_model
 from ivvit_cli.training.data import open_sources, train_stream
 from ivvit_cli.training.distributed import Ranks
@@ -114,13 +116,15 @@ def make_trainer(
         restore(saved, model, optimiser)
     if job.train["compile"]:
         compile_blocks(model)
+    model.encoder.vit.set_grad_checkpointing(job.train["activation_checkpointing"])
+    bf16 = wants_bf16(job.train["precision"], device)
     update = Update(
         model,
         size=spec.size,
         mean=spec.mean,
         std=spec.std,
         label_smoothing=job.optim["label_smoothing"],
-        bf16=wants_bf16(job.train["precision"], device),
+        bf16=bf16,
     )
     return Trainer(
         run=run,
@@ -130,7 +134,7 @@ def make_trainer(
             name: train_stream(name, source, size=spec.size, seed=job.train["seed"])
             for name, source in prepared.sources.items()
         },
-        validation=_validation(prepared),
+        validation=_validation(prepared, bf16),
         schedule=job.schedule["kind"],
         total=prepared.times.total,
         rate=_learning_rate(prepared),
@@ -146,11 +150,6 @@ def make_trainer(
         ranks=ranks,
         journal=journal,
     )
-
-
-def wants_bf16(precision: str, device: torch.device) -> bool:
-    """Tell whether the model runs under bf16 autocast; `auto` means on CUDA."""
-    return precision == "bf16" or (precision == "auto" and device.type == "cuda")
 
 
 def compile_blocks(model: JointModel) -> None:
@@ -181,16 +180,17 @@ def _periods(prepared: Prepared) -> Periods:
     )
 
 
-def _validation(prepared: Prepared) -> Validation:
+def _validation(prepared: Prepared, bf16: bool) -> Validation:
     job, spec, sources = prepared.job, prepared.input, prepared.sources
+    views, average = parse_views(job.eval["views"]), job.eval["average"]
     return Validation(
         splits={name: each.validation for name, each in sources.items() if each.validation},
-        clips={name: source.spec.clip for name, source in sources.items()},
-        views=parse_views(job.eval["views"]),
-        size=spec.size,
+        protocols={
+            name: Protocol(views, source.spec.clip, spec.size, average, bf16)
+            for name, source in sources.items()
+        },
         mean=spec.mean,
         std=spec.std,
-        average=job.eval["average"],
         batch=job.eval["batch"],
         threads=job.loader["threads"],
     )

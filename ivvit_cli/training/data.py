@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ivvit_cli.errors import InputError, UsageError
 from ivvit_cli.evaluation.protocol import clip_arguments
 from shards.index import DATASET_FILE
@@ -102,18 +100,5 @@ def head_meta(source: Source) -> dict[str, Any]:
         "conversion": {key: options.get(key) for key in ("short_side", "fps", "quality")},
         "shards": source.spec.shards,
         "eval_split": source.validation.name if source.validation else None,
+        "min_short_side": source.spec.min_short_side,
     }
-
-
-def warn_of_small_frames(name: str, source: Source, size: int) -> str | None:
-    """Return a warning where videos have a shorter side than the crops, or the recipe, need."""
-    video = source.dataset.kind == "video"
-    needed = max(source.spec.min_short_side or 0, size if video else 0)
-    samples = source.train.samples
-    small = int((np.minimum(samples["width"], samples["height"]) < needed).sum())
-    if not small:
-        return None
-    return (
-        f"{name}: the short side of {small} of {len(samples)} samples is below {needed} pixels, "
-        f"so that they are enlarged; if their sources are larger: ivvit shard --short-side {needed}"
-    )

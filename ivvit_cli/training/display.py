@@ -64,7 +64,7 @@ class Screen:
         """Show the results of a validation, and return them as a line for the log."""
         self._scores |= scores
         parts = [
-            f"{name} {figures['split']} top-1 {figures['top1']:.2f} % ({figures['views']} views, "
+            f"{name} {figures['split']} top-1 {figures['top1']:.2f} % ({figures['protocol']}, "
             f"{figures['samples']} samples)"
             for name, figures in scores.items()
         ]

@@ -26,7 +26,7 @@ from ivvit_cli.training.progress import RunProgress
 from ivvit_cli.training.resume import snapshot
 from ivvit_cli.training.schedule import all_updates, is_due, updates_of
 from ivvit_cli.training.update import Batches, Update, micro_batches, suspects
-from ivvit_cli.training.validation import Validation, accuracies
+from ivvit_cli.training.validation import Validation
 from shards.stream.loader import TrainStream, UpdateLoader
 
 
@@ -265,13 +265,13 @@ class Trainer:
         if not self.ranks.leads:
             return
         progress = self.progress
-        scores = self._scores if progress.validated == progress.iteration else {}
+        validated = progress.validated == progress.iteration
         folder = save_checkpoint(
             self.run,
             progress.iteration,
             weights=self.update.model.state_dict(),
             state=snapshot(self.optimiser, progress, self.data, self.ranks),
-            meta={**self.meta, "metrics": {name: accuracies(s) for name, s in scores.items()}},
+            meta={**self.meta, "metrics": self._scores if validated else {}},
         )
         for name in better:
             link(self.run, f"best-{name}", folder)

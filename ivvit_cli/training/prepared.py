@@ -39,7 +39,10 @@ class Prepared:
             "ivvit": __version__,
             "model": dict(self.job.model),
             "input": {"size": spec.size, "mean": list(spec.mean), "std": list(spec.std)},
-            "eval": {key: self.job.eval[key] for key in ("views", "average", "batch")},
+            "eval": {
+                **{key: self.job.eval[key] for key in ("views", "average", "batch")},
+                "precision": self.job.train["precision"],
+            },
             "heads": {name: head_meta(source) for name, source in self.sources.items()},
         }
 

@@ -11,11 +11,11 @@ import torch
 from ivvit_cli import console
 from ivvit_cli.errors import InputError, UsageError
 from ivvit_cli.evaluation.device import choose_device
+from ivvit_cli.evaluation.frames import warn_of_small_frames
 from ivvit_cli.models import load_weights
 from ivvit_cli.runs import find_checkpoint, read_meta
 from ivvit_cli.training.assemble import make_trainer, prepare
 from ivvit_cli.training.checkpoint import newest_intact
-from ivvit_cli.training.data import warn_of_small_frames
 from ivvit_cli.training.display import Screen
 from ivvit_cli.training.distributed import Ranks, from_leader, joined, ranks_of_environment
 from ivvit_cli.training.folder import RECIPE_FILE, create_run, record_start
@@ -52,9 +52,30 @@ class Session:
         prepared = prepare(self.job)
         if self.ranks.leads:
             for name, source in prepared.sources.items():
-                if warning := warn_of_small_frames(name, source, prepared.input.size):
+                if warning := warn_of_small_frames(
+                    name,
+                    source.train,
+                    size=prepared.input.size,
+                    min_short_side=source.spec.min_short_side,
+                ):
                     console.warn(warning)
         return prepared
+
+    def plan(self) -> dict[str, Any]:
+        """Return what `--dry-run` shows; weights that lie on this machine are tried on.
+
+        Raises:
+            InputError, EnvironmentFault: as `load_weights`.
+        """
+        prepared = self.prepare()
+        source = prepared.job.model["weights"]
+        if self.resume:
+            state = "those of the run's last checkpoint, if any"
+        elif source and source.startswith(("timm:", "hf:")):
+            state = f"{source}: fetched when training starts"
+        else:
+            state = next(iter(_load_weights(prepared)), "random")
+        return prepared.plan() | {"weights": {"source": source, "state": state}}
 
     def train(self) -> dict[str, Any]:
         """Run to the end, and return what `--json` prints.
@@ -135,7 +156,7 @@ class Session:
             "run": str(self.run),
             "checkpoint": str(checkpoint),
             "iteration": meta.iteration,
-            "metrics": meta.metrics,
+            "metrics": {name: score.model_dump() for name, score in meta.metrics.items()},
         }
 
 

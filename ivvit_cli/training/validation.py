@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
+from ivvit_cli.evaluation.protocol import Protocol
 from ivvit_cli.evaluation.results import figures
 from ivvit_cli.evaluation.runner import evaluate
 from ivvit_cli.training.distributed import Ranks
 from shards.stream.reader import Split
-from shards.stream.views import Views
 
 
 @dataclass(frozen=True)
@@ -20,17 +20,14 @@ class Validation:
 
     Args:
         splits: by dataset; one without a split is not validated.
-        clips: by dataset, its recipe's clip section; None for images.
+        protocols: by dataset.
         batch: the most views per forward pass.
     """
 
     splits: Mapping[str, Split]
-    clips: Mapping[str, Mapping[str, Any] | None]
-    views: Views
-    size: int
+    protocols: Mapping[str, Protocol]
     mean: Sequence[float]
     std: Sequence[float]
-    average: Literal["logits", "probabilities"]
     batch: int
     threads: int | None
 
@@ -42,11 +39,12 @@ class Validation:
         ranks: Ranks,
         on_sample: Callable[[], object] | None,
     ) -> dict[str, dict[str, Any]]:
-        """Return each dataset's split, views, sample count and accuracies (percent)."""
+        """Return each dataset's protocol, sample count and accuracies (percent)."""
         return {
             name: {
                 "split": split.name,
-                "views": str(self.views),
+                "views": str(self.protocols[name].views),
+                "protocol": str(self.protocols[name]),
                 **self._scores(model, name, device=device, ranks=ranks, on_sample=on_sample),
             }
             for name, split in self.splits.items()
@@ -61,16 +59,18 @@ class Validation:
         ranks: Ranks,
         on_sample: Callable[[], object] | None,
     ) -> dict[str, int | float]:
+        protocol = self.protocols[name]
         scores = evaluate(
             model,
             self.splits[name],
             dataset=name,
-            views=self.views,
-            clip=self.clips[name],
-            size=self.size,
+            views=protocol.views,
+            clip=protocol.clip,
+            size=protocol.size,
             mean=self.mean,
             std=self.std,
-            average=self.average,
+            average=protocol.average,
+            bf16=protocol.bf16,
             batch=self.batch,
             device=device,
             threads=self.threads,
@@ -79,8 +79,3 @@ class Validation:
             on_sample=on_sample,
         )
         return figures(scores)
-
-
-def accuracies(figures: Mapping[str, Any]) -> dict[str, float]:
-    """Return the percentages among a validation's figures."""
-    return {name: figures[name] for name in ("top1", "top5", "mean_class")}

@@ -22,12 +22,12 @@ WINDOW = {"sample": "window", "frames": 16, "seconds": 2.67, "stride": None}
     ],
 )
 def test_the_words_say_what_was_seen(clip, words):
-    assert str(Protocol(Views(10, 3), clip, 224, "logits")) == words
+    assert str(Protocol(Views(10, 3), clip, 224, "logits", bf16=False)) == words
 
 
 def test_what_is_not_usual_is_said():
-    words = str(Protocol(Views(1, 1), None, 32, "probabilities"))
-    assert words == "centre crop, 32 px, averaged probabilities"
+    words = str(Protocol(Views(1, 1), None, 32, "probabilities", bf16=True))
+    assert words == "centre crop, 32 px, averaged probabilities, bf16"
 
 
 def test_a_recipes_clip_section_becomes_the_keywords_of_the_views():

@@ -22,7 +22,7 @@ META = {
     "ivvit": "0",
     "model": {"backbone": "vit_tiny_patch16_224"},
     "input": {"size": 32, "mean": [0.5] * 3, "std": [0.5] * 3},
-    "eval": {"views": "1x1", "average": "logits", "batch": 4},
+    "eval": {"views": "1x1", "average": "logits", "precision": "auto", "batch": 4},
     "heads": {},
     "metrics": {},
 }
@@ -192,8 +192,9 @@ def test_read_only_folder(tmp_path):
 
 def test_replacing_a_checkpoint(tmp_path):
     save(tmp_path, 1)
-    save(tmp_path, 1, metrics={"a": {"top1": 50.0}})
-    assert runs.read_meta(runs.find_checkpoint(tmp_path)).metrics == {"a": {"top1": 50.0}}
+    score = {"split": "val", "views": "1x1", "protocol": "centre crop, 32 px", "samples": 2}
+    save(tmp_path, 1, metrics={"a": {**score, "top1": 50.0, "top5": 100.0, "mean_class": 50.0}})
+    assert runs.read_meta(runs.find_checkpoint(tmp_path)).metrics["a"].top1 == 50.0
     assert names(tmp_path) == ["last", "step-00000001"]
 
 

@@ -54,12 +54,15 @@ def test_terminal_shows_a_table(tmp_path, capsys, monkeypatch):
     with Screen(10) as screen:
         journal = Journal(tmp_path, screen, ["a", "b"])
         journal.iterated(progress_at(1), 0.1, seconds=2.0, waited=0.0)
-        figures = {"split": "val", "views": "1x1", "samples": 9, "top1": 12.345}
+        figures = {"split": "val", "protocol": "centre crop, 32 px", "samples": 9, "top1": 12.345}
         journal.validated(1, {"a": figures})
     shown = capsys.readouterr().err
     assert "clips/s" in shown
     assert "12.35" in shown
-    assert "a val top-1 12.35 % (1x1 views, 9 samples)" in tmp_path.joinpath("log.txt").read_text()
+    assert (
+        "a val top-1 12.35 % (centre crop, 32 px, 9 samples)"
+        in tmp_path.joinpath("log.txt").read_text()
+    )
 
 
 def test_cut_forgets_what_came_after(tmp_path):

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_runs import MODEL
 
+from ivvit_cli.evaluation.device import wants_bf16
 from ivvit_cli.models import build_model
-from ivvit_cli.training.assemble import wants_bf16
 from ivvit_cli.training.optim import build_optimiser
 from ivvit_cli.training.update import Update, micro_batches
 from shards.stream.batch import Batch
