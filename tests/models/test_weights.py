@@ -102,7 +102,7 @@ def save_run(run: Path, model: JointModel, iteration: int) -> Path:
         "ivvit": "0",
         "model": {},
         "input": {"size": 16, "mean": (0, 0, 0), "std": (1, 1, 1)},
-        "eval": {"views": "1x1", "average": "logits", "batch": 1},
+        "eval": {"views": "1x1", "average": "logits", "batch": 1, "precision": "fp32"},
         "heads": {},
         "metrics": {},
     }
@@ -199,9 +199,25 @@ def test_a_patch_embedding_is_resampled(tmp_path: Path) -> None:
     torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-3)
 
 
-def test_a_deeper_source_leaves_blocks_over(tmp_path: Path) -> None:
-    source = saved(small_model(depth=5).encoder.vit.state_dict(), tmp_path / "w.safetensors")
-    report = load_weights(small_model(depth=3), source)
+@pytest.mark.parametrize(
+    ("theirs", "ours", "message"),
+    [
+        (11, 12, "gives nothing to 1 of the model's 12 blocks"),
+        (12, 11, "has 12 blocks, but the model has 11"),
+        (5, 3, "has 5 blocks, but the model has 3"),
+    ],
+)
+def test_another_depth_is_refused(tmp_path: Path, theirs: int, ours: int, message: str) -> None:
+    """11 of 12 blocks are more than MIN_SHARE of the tensors, and yet leave a random block."""
+    source = saved(small_model(depth=theirs).encoder.vit.state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=message):
+        load_weights(small_model(depth=ours), source)
+
+
+def test_what_is_left_over_is_reported(tmp_path: Path) -> None:
+    state = small_model().encoder.vit.state_dict()
+    state |= {f"decoder_blocks.{number}.norm1.weight": torch.ones(1) for number in range(24)}
+    report = load_weights(small_model(), saved(state, tmp_path / "w.safetensors"))
     assert (report.share, report.missing, len(report.unused)) == (1, (), 24)
     assert "unused (24): " in str(report)
     assert "and 18 more" in str(report)

@@ -3,7 +3,7 @@
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -40,7 +40,7 @@ def fit_encoder(state: Mapping[str, Tensor], encoder: Encoder, source: str) -> F
     """Find each of the encoder's tensors in an imported state dict, by name and shape.
 
     Raises:
-        InputError: fewer than MIN_SHARE of them are there.
+        InputError: fewer than MIN_SHARE of them are there, or the number of blocks differs.
     """
     fit = Fit()
     names = encoder.state_dict(prefix="encoder.")
@@ -57,6 +57,7 @@ def fit_encoder(state: Mapping[str, Tensor], encoder: Encoder, source: str) -> F
             fit.tensors[name] = given
     if len(fit.tensors) < MIN_SHARE * len(names):
         raise _poor(fit, state, source)
+    _check_blocks(fit, state, source)
     return fit
 
 
@@ -109,6 +110,27 @@ def _resize(name: str, given: Tensor, own: Tensor, vit: VisionTransformer) -> Te
             grid = list(vit.patch_embed.grid_size)
             resized = resample_abs_pos_embed(given, grid, [side, side], num_prefix_tokens=prefix)
     return resized
+
+
+def _check_blocks(fit: Fit, state: Mapping[str, Tensor], source: str) -> None:
+    """Refuse what MIN_SHARE lets pass in a deep model: a block left random, or one left over."""
+    ours = _blocks([*fit.tensors, *fit.missing])
+    theirs = _blocks(state)
+    if theirs - ours:
+        raise InputError(
+            f"{source}: has {len(theirs)} blocks, but the model has {len(ours)}",
+            hint=f"set model.backbone_args.depth={len(theirs)}",
+        )
+    if absent := ours - _blocks(fit.tensors):
+        raise InputError(
+            f"{source}: gives nothing to {len(absent)} of the model's {len(ours)} blocks",
+            hint=f"is it of the same backbone and depth? it has {len(theirs)} blocks",
+        )
+
+
+def _blocks(names: Iterable[str]) -> set[str]:
+    matches = (re.match(r"encoder\.vit\.blocks\.(\d+)\.", name) for name in names)
+    return {match[1] for match in matches if match}
 
 
 def _poor(fit: Fit, state: Mapping[str, Tensor], source: str) -> InputError:
