@@ -69,7 +69,15 @@ def make_shards(source, root, out, **options):
 
 
 def save_run(
-    run, datasets, *, iteration=20, seed=0, diverged=False, eval_split="val", precision="auto"
+    run,
+    datasets,
+    *,
+    iteration=20,
+    seed=0,
+    diverged=False,
+    eval_split="val",
+    precision="auto",
+    min_short_side=None,
 ):
     """Save a checkpoint whose heads belong to `datasets` (name -> opened shards)."""
     torch.manual_seed(seed)
@@ -81,7 +89,9 @@ def save_run(
         "model": MODEL,
         "input": {"size": SIZE, "mean": MEAN, "std": STD},
         "eval": {"views": "1x1", "average": "logits", "batch": 16, "precision": precision},
-        "heads": {name: _head(shards, eval_split) for name, shards in datasets.items()},
+        "heads": {
+            name: _head(shards, eval_split, min_short_side) for name, shards in datasets.items()
+        },
         "metrics": {},
     }
     folder = save_checkpoint(run, iteration, weights=net.state_dict(), state={}, meta=meta)
@@ -89,7 +99,7 @@ def save_run(
     return folder
 
 
-def _head(shards, eval_split):
+def _head(shards, eval_split, min_short_side):
     options = shards.info.options
     return {
         "kind": shards.kind,
@@ -98,5 +108,5 @@ def _head(shards, eval_split):
         "conversion": {key: options.get(key) for key in ("short_side", "fps", "quality")},
         "shards": str(shards.folder),
         "eval_split": eval_split,
-        "min_short_side": None,
+        "min_short_side": min_short_side,
     }

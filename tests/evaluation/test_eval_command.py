@@ -62,6 +62,24 @@ def test_the_document_and_the_files_agree_with_the_scores(run, capsys):
     assert result["mean"]["top1"] == pytest.approx(sum(top1) / 2)
 
 
+def test_small_frames_and_precision_are_told(made, tmp_path, capsys):
+    shards = {"films": open_dataset(made / "shards")}
+    asked = {"precision": "bf16", "min_short_side": 100}
+    tiny_runs.save_run(tmp_path / "run", shards, **asked)
+    evaluate(str(tmp_path / "run"), device="cpu")
+    out, err = capsys.readouterr()
+    assert "warning: films: the short side of 4 of 4 samples is below 100 pixels" in err
+    assert out.splitlines()[-1].endswith("32 px, bf16")
+    saved = np.load(tmp_path / "run" / "eval" / "films-val-1x1" / "scores.npz")["scores"]
+    tiny_runs.save_run(tmp_path / "exact", shards, precision="fp32")
+    evaluate(str(tmp_path / "exact"), device="cpu")
+    out, err = capsys.readouterr()
+    assert "warning" not in err
+    exact = np.load(tmp_path / "exact" / "eval" / "films-val-1x1" / "scores.npz")["scores"]
+    assert not np.array_equal(saved, exact)
+    assert saved == pytest.approx(exact, abs=0.1)
+
+
 def test_the_protocol_stands_beside_every_figure(run, capsys):
     evaluate(str(run), views="2x3", device="cpu")
     out, err = capsys.readouterr()

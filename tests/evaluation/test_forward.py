@@ -52,6 +52,21 @@ def test_packed_scores_equal_a_loop_over_samples(samples, size, average):
     assert len(shapes) == -(-45 // size)
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+def test_precision(samples, bf16):
+    seen = []
+
+    class Watched(Tiny):
+        def forward(self, x, dataset):
+            seen.append(torch.is_autocast_enabled("cpu"))
+            return super().forward(x, dataset)
+
+    forward = ViewForward(Watched(), "toy", size=4, average="logits", bf16=bf16)
+    scores = forward.add(samples[2])
+    assert seen == [bf16]
+    assert all(score.dtype == torch.float32 for score in [*scores, *forward.finish()])
+
+
 def test_the_padding_does_not_matter(samples):
     alone, _ = run(samples[:2], 16)
     followed, _ = run(samples, 16)

@@ -52,6 +52,10 @@ class Result(NamedTuple):
     stdout: str
     stderr: str
 
+    @property
+    def json(self):
+        return json.loads(self.stdout)
+
 
 def wait_for_checkpoint(run, process):
     for _ in range(1200):
@@ -143,6 +147,40 @@ def test_dry_run(ivvit, recipe, tmp_path):
     assert plan["datasets"]["films"]["iterations_per_epoch"] == 3
     assert (plan["iterations"], plan["updates"]) == (8, 16)
     assert not tmp_path.joinpath("runs").exists()
+
+
+def test_dry_run_names_the_weights(ivvit, recipe, finished):
+    dry = ("train", "--recipe", recipe, "--dry-run", "--json")
+    missing = ivvit(*dry, "model.weights=nowhere.pth")
+    assert missing.code == 4
+    assert "nowhere.pth: no such file" in missing.stderr
+    weights = finished[0] / "checkpoints" / "last" / "model.safetensors"
+    states = [
+        ivvit(*dry, f"model.weights={source}").json["weights"]["state"]
+        for source in (weights, "timm:vit_tiny_patch16_224", "null")
+    ]
+    assert "encoder tensors loaded" in states[0]
+    assert states[1:] == ["timm:vit_tiny_patch16_224: fetched when training starts", "random"]
+    assert str(weights) in ivvit(*dry[:-1], f"model.weights={weights}").stdout
+
+
+def test_figures_stand_beside_their_protocol(ivvit, finished):
+    result = ivvit("train", "--resume", finished[0])
+    films = next(line for line in result.stdout.splitlines() if line.startswith("films"))
+    protocol = "1x1 views, 4 frames over the whole video, 32 px"
+    assert " val " in films
+    assert films.endswith(f"4  {protocol}")
+    score = finished[1]["metrics"]["films"]
+    assert (score["split"], score["samples"], score["protocol"]) == ("val", 4, protocol)
+    log = finished[0].joinpath("log.txt").read_text()
+    assert f"({protocol}, 4 samples)" in log
+
+
+def test_checkpoint_keeps_how_to_evaluate(finished):
+    meta = runs.read_meta(runs.find_checkpoint(finished[0]))
+    assert meta.eval.precision == "auto"
+    assert meta.heads["films"].min_short_side == 8
+    assert meta.heads["pictures"].min_short_side is None
 
 
 def test_missing_shards(ivvit, recipe):

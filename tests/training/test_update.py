@@ -8,11 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_runs import MODEL
 
+from ivvit_cli.config import load_recipe
 from ivvit_cli.evaluation.device import wants_bf16
 from ivvit_cli.models import build_model
+from ivvit_cli.training.assemble import make_trainer, prepare
+from ivvit_cli.training.distributed import Ranks
+from ivvit_cli.training.job import job_of
 from ivvit_cli.training.optim import build_optimiser
 from ivvit_cli.training.update import Update, micro_batches
 from shards.stream.batch import Batch
+
+pytest_plugins = ["training_fixtures"]
 
 INPUT = {"size": 32, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
 
@@ -107,3 +113,30 @@ def test_optimiser_skips_what_has_no_gradient(name):
     assert torch.equal(first, before)
     first.grad = torch.ones(3)
     optimiser.step()
+
+
+def test_activation_checkpointing_gives_the_same_gradients(recipe, tmp_path):
+    """Twice the forward passes of a block, whose dropped paths fall alike."""
+    gradients, passes = [], []
+    for wanted in ("false", "true"):
+        job = job_of(load_recipe(str(recipe), [f"train.activation_checkpointing={wanted}"]))
+        trainer = make_trainer(
+            prepare(job),
+            tmp_path,
+            device=torch.device("cpu"),
+            ranks=Ranks(),
+            saved=None,
+            journal=None,
+        )
+        for head in trainer.update.model.heads.parameters():
+            torch.nn.init.normal_(head, generator=torch.Generator().manual_seed(0))
+        seen = []
+        block = trainer.update.model.encoder.vit.blocks[1]
+        block.register_forward_pre_hook(lambda *_, seen=seen: seen.append(1))
+        torch.manual_seed(1)
+        trainer._forward_backward({"films": make_batch("films", 2, 4)})
+        passes.append(len(seen))
+        gradients.append([p.grad for p in trainer._parameters() if p.grad is not None])
+    assert passes == [1, 2]
+    assert gradients[0][0].any()
+    assert all(map(torch.equal, *gradients))
