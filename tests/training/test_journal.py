@@ -40,6 +40,18 @@ def test_lines_are_few_and_hold_the_figures(tmp_path, capsys):
     assert lines[0].endswith("lr 1.00e-01, 0:03:18 left")
 
 
+def test_a_line_every_ten_seconds_off_a_terminal(tmp_path, capsys, monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    with Screen(25) as screen:
+        journal = Journal(tmp_path, screen, ["a"])
+        for iteration in range(1, 26):
+            journal.iterated(progress_at(iteration), 0.1, seconds=1.0, waited=0.0)
+    lines = capsys.readouterr().err.splitlines()
+    shown = [line.split(":")[0] for line in lines]
+    assert shown == [f"iteration {number}/25" for number in (1, 11, 21, 25)]
+
+
 def test_quiet(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(console.settings, "quiet", True)
     with Screen(1) as screen:

@@ -290,15 +290,32 @@ def test_signals_end_with_a_line_and_a_code(recipe, tmp_path, number, code):
     assert stderr.splitlines()[-1] == "hint: ivvit train --resume run"
 
 
+def torchrun():
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
+    return (*launcher, "--master-port", str(29500 + os.getpid() % 1000), *IVVIT[1:])
+
+
 def test_torchrun(recipe, tmp_path):
     """Two processes: one prints, both end, and the run is whole."""
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
-    launcher = (*launcher, "--master-port", str(29500 + os.getpid() % 1000), *IVVIT[1:])
     process = train_in_background(
-        tmp_path, "--recipe", recipe, "--run-dir", "run", launcher=launcher
+        tmp_path, "--recipe", recipe, "--run-dir", "run", launcher=torchrun()
     )
     stderr = process.communicate(timeout=120)[1]
     assert process.returncode == 0, stderr
     assert stderr.count("iteration 8/8") == 1
     assert stderr.count("next: ") == 1
     assert runs.read_meta(runs.find_checkpoint(tmp_path / "run")).iteration == 8
+
+
+def test_torchrun_passes_a_signal_on(recipe, tmp_path):
+    """The processes save and say so; torchrun itself knows no exit code but 1."""
+    long = ("--recipe", recipe, "--run-dir", "run", "schedule.iterations=1000000")
+    process = train_in_background(tmp_path, *long, launcher=torchrun())
+    wait_for_checkpoint(tmp_path / "run", process)
+    process.send_signal(signal.SIGTERM)
+    stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert stderr.count("error: SIGTERM: stopped after iteration") == 1
+    saved = runs.read_meta(runs.find_checkpoint(tmp_path / "run")).iteration
+    assert f"stopped after iteration {saved} of" in stderr
+    assert "hint: ivvit train --resume run" in stderr
