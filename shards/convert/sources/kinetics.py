@@ -1,13 +1,14 @@
 """Kinetics-400/600/700 (Kay et al. 2017): class folders, or the official csv lists."""
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from shards.convert.items import SPLITS, Item, Listing, Missing
 from shards.convert.keys import assign_keys
+from shards.convert.report import some
 from shards.convert.sources.folders import list_classes, split_folders
 from shards.convert.sources.scan import files, folders, relative, require_folder, size_of
 from shards.errors import InputError
@@ -20,6 +21,7 @@ LAYOUT = (
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end", "split")
 _SPLIT_NAMES = {"train": "train", "val": "val", "validate": "val", "test": "test"}
 _DEPTH = 3  # folders between the root and a video: split, class, and one more
+_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv", ".mpg", ".ts")
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,13 @@ def list_items(source: str, root: Path, *, fold: int = 1) -> Listing:
 
 def _tables(root: Path) -> list[Path]:
     own = [path for path in files(root) if path.suffix == ".csv" and _is_official(path)]
-    annotations = root / "annotations"
-    named = [annotations / f"{name}.csv" for name in _SPLIT_NAMES]
-    return own or [path for path in named if path.is_file() and _is_official(path)]
+    named = [root / "annotations" / f"{name}.csv" for name in _SPLIT_NAMES]
+    return own or [path for path in named if _is_official(path)]
 
 
 def _is_official(path: Path) -> bool:
+    if not path.is_file():
+        return False
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         header = next(csv.reader(file), [])
     return set(_COLUMNS) <= set(header)
@@ -66,6 +69,7 @@ def _from_csv(source: str, root: Path, tables: list[Path]) -> Listing:
     rows = sorted({row for table in tables for row in _rows(table)}, key=lambda row: row.stem)
     classes = sorted({row.label for row in rows})
     labels = {name: label for label, name in enumerate(classes)}
+    listed = Counter(row.stem for row in rows)
     on_disk = _videos(root)
     items, missing = [], []
     for row in rows:
@@ -75,7 +79,9 @@ def _from_csv(source: str, root: Path, tables: list[Path]) -> Listing:
         else:
             found = relative(path, root)
             label = labels[row.label]
-            items.append(Item(row.stem, row.split, label, found, size_of(path), path=path))
+            once = listed[row.stem] == 1
+            key = row.stem if once else f"{row.stem}_{row.split}_{row.label}"
+            items.append(Item(key, row.split, label, found, size_of(path), path=path))
     if not items:
         raise InputError(f"{root}: holds none of the {len(missing)} listed videos", hint=LAYOUT)
     return Listing(
@@ -85,8 +91,16 @@ def _from_csv(source: str, root: Path, tables: list[Path]) -> Listing:
         class_source="labels of the csv, sorted",
         items=assign_keys(items),
         missing=tuple(missing),
-        notes=(f"listed by {', '.join(relative(table, root) for table in tables)}",),
+        notes=tuple(_notes(root, tables, listed)),
     )
+
+
+def _notes(root: Path, tables: list[Path], listed: Counter[str]) -> list[str]:
+    notes = [f"listed by {', '.join(relative(table, root) for table in tables)}"]
+    repeated = [stem for stem, times in listed.items() if times > 1]
+    if repeated:
+        notes.append(f"{len(repeated)} videos are listed more than once: {some(repeated)}")
+    return notes
 
 
 def _rows(table: Path) -> Iterator[_Row]:
@@ -101,10 +115,10 @@ def _rows(table: Path) -> Iterator[_Row]:
 
 
 def _videos(root: Path) -> dict[str, list[Path]]:
-    """Return the files up to a class folder deep, by name without ending."""
+    """Return the files up to _DEPTH folders deep, by name without ending."""
     found: dict[str, list[Path]] = defaultdict(list)
     level = [root]
-    for _ in range(_DEPTH):
+    for _ in range(_DEPTH + 1):
         for path in (path for folder in level for path in files(folder)):
             if path.suffix != ".csv":
                 found[path.stem].append(path)
@@ -113,11 +127,12 @@ def _videos(root: Path) -> dict[str, list[Path]]:
 
 
 def _choose(paths: list[Path], row: _Row) -> Path | None:
-    """Return the file in the row's class and split folder, else any file of that name."""
+    """Return the file in the row's class and split folder, else any of that name; videos first."""
     name = row.label.replace(" ", "_")
 
-    def rank(path: Path) -> tuple[bool, bool, Path]:
+    def rank(path: Path) -> tuple[bool, bool, bool, Path]:
+        is_other = path.suffix.lower() not in _ENDINGS  # such as a thumbnail beside its video
         in_class = path.parent.name.replace(" ", "_") == name
-        return not in_class, row.split not in path.parts, path
+        return is_other, not in_class, row.split not in path.parts, path
 
     return min(paths, key=rank, default=None)

@@ -223,6 +223,23 @@ def test_kinetics_csv_finds_its_videos_and_counts_the_absent(tmp_path, place, ta
     assert [item.source for item in listing.missing] == ["yoga/gone_000000_000010"]
 
 
+def test_a_kinetics_clip_may_have_two_labels_and_a_thumbnail(tmp_path: Path) -> None:
+    (tmp_path / "val.csv").write_text(
+        HEADER + "yoga,a,0,10,val,0\nsailing,a,0,10,val,0\nyoga,b,0,10,val,0\n"
+    )
+    os.mkfifo(tmp_path / "pipe.csv")
+    for name in ("x/y/z/a_000000_000010.mp4", "x/y/z/a_000000_000010.jpg", "b_000000_000010.MP4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    listing = list_source("kinetics", tmp_path)
+    assert [(item.key, listing.classes[item.label], item.source) for item in listing.items] == [
+        ("a_000000_000010_val_sailing", "sailing", "x/y/z/a_000000_000010.mp4"),
+        ("a_000000_000010_val_yoga", "yoga", "x/y/z/a_000000_000010.mp4"),
+        ("b_000000_000010", "yoga", "b_000000_000010.MP4"),
+    ]
+    assert listing.notes[1] == "1 videos are listed more than once: a_000000_000010"
+
+
 def test_a_damaged_kinetics_csv_is_refused_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "val.csv").write_text(HEADER + "yoga,a,0,10,val,0\nyoga,a,zero,10,val,0\n")
     with pytest.raises(InputError, match=r"val.csv:3: not a row"):
