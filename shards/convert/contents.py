@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -10,12 +10,15 @@ import numpy as np
 
 from shards.convert.grouping import Group
 from shards.convert.image import decoded_size
-from shards.index import CODECS
+from shards.index import CODECS, Kind
 
 
 @dataclass(frozen=True)
 class Content:
-    """A sample as its shard holds it, in the terms of the index; `frames` are (offset, size)."""
+    """A sample as its shard holds it, in the terms of the index; `frames` are (offset, size).
+
+    `kind` and `class_name` are not in the index, and do not count when samples are compared.
+    """
 
     key: str
     label: int
@@ -24,6 +27,8 @@ class Content:
     height: int
     fps: float
     frames: tuple[tuple[int, int], ...]
+    kind: Kind | None = field(default=None, compare=False)
+    class_name: str = field(default="", compare=False)
 
 
 def read_content(descriptor: int, group: Group) -> Content:
@@ -36,19 +41,21 @@ def read_content(descriptor: int, group: Group) -> Content:
     frames = _frames(group, document)
     codec = group.media[0] if group.media[0] in CODECS else "jpg"
     sizes = {_decode(descriptor, group.key, codec, *frame) for frame in frames}
-    width, height = _field(document, "width", int), _field(document, "height", int)
+    width, height = (_field(group, document, name, int) for name in ("width", "height"))
     if sizes != {(width, height)}:
         raise ValueError(f"{group.key}: pictures of {sorted(sizes)}, not {width} x {height}")
-    fps = _field(document, "fps", float) if "fps" in document else 0.0
+    fps = _field(group, document, "fps", float) if "fps" in document else 0.0
     fps = float(np.float32(fps))  # as the index has it
-    return Content(group.key, label, codec, width, height, fps, frames)
+    kind: Kind = "image" if group.media[0] in CODECS else "video"
+    class_name = str(document.get("class"))
+    return Content(group.key, label, codec, width, height, fps, frames, kind, class_name)
 
 
 def _labels(descriptor: int, group: Group) -> tuple[int, dict[str, Any]]:
     try:
         label = int(_member(descriptor, group, "cls"))
         document = json.loads(_member(descriptor, group, "json"))
-    except ValueError:
+    except (ValueError, RecursionError):  # nested without end
         raise ValueError(f"{group.key}: its .cls or .json cannot be read") from None
     if not isinstance(document, dict) or document.get("label") != label:
         raise ValueError(f"{group.key}: .cls says {label}, .json says otherwise")
@@ -85,8 +92,11 @@ def _decode(descriptor: int, key: str, codec: str, offset: int, size: int) -> tu
         raise ValueError(f"{key}: the picture at byte {offset}: {error}") from None
 
 
-def _field(document: dict[str, Any], name: str, kind: type[int] | type[float]) -> Any:
+def _field(group: Group, document: dict[str, Any], name: str, kind: type[int] | type[float]) -> Any:
     value = document.get(name)
     if isinstance(value, bool) or not isinstance(value, int | kind):
-        raise ValueError(f"{document.get('source')}: .json has no {name}")
-    return value
+        raise ValueError(f"{group.key}: .json has no {name}")
+    try:
+        return kind(value)
+    except OverflowError:
+        raise ValueError(f"{group.key}: .json has a {name} without end") from None

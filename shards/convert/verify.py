@@ -62,8 +62,10 @@ def verify(folder: Path, *, on_progress: Progress | None = None) -> VerifyReport
     problems += _repeated_keys(findings)
     if info:
         problems += _unlisted(findings, info)
-        for split in info.splits.values():
-            problems += _check_split(folder, split, findings)
+        for name, split in info.splits.items():
+            problems += _check_counts(name, split)
+            problems += _check_labels(info, split, findings)
+            problems += _check_index(folder, {"dataset": info.name, "split": name}, split, findings)
     samples = sum(found.samples for found in findings.values())
     return VerifyReport(not problems, samples, tuple(problems))
 
@@ -112,7 +114,34 @@ def _unlisted(findings: Findings, info: DatasetInfo) -> Iterator[Problem]:
         yield Problem(name, "manifest", f"{DATASET_FILE} does not name this shard")
 
 
-def _check_split(folder: Path, split: SplitInfo, findings: Findings) -> Iterator[Problem]:
+def _check_counts(name: str, split: SplitInfo) -> Iterator[Problem]:
+    sums = {
+        "samples": sum(shard.samples for shard in split.shards),
+        "bytes": sum(shard.bytes for shard in split.shards),
+        "written": split.samples,
+        "listed": split.written + split.missing + split.skipped,
+    }
+    for field, expected in sums.items():
+        if (found := getattr(split, field)) != expected:
+            detail = f"split {name} has {field} {found}, the rest of it says {expected}"
+            yield Problem(DATASET_FILE, "manifest", detail)
+
+
+def _check_labels(info: DatasetInfo, split: SplitInfo, findings: Findings) -> Iterator[Problem]:
+    """Compare each sample's kind and class with the manifest; report one sample a shard."""
+    classes = dict(enumerate(info.classes))
+    for shard in split.shards:
+        for content in findings[shard.file].contents:
+            if (content.kind, content.class_name) != (info.kind, classes.get(content.label)):
+                detail = f"{content.key}: {content.kind} of class {content.label}, "
+                detail += f"{content.class_name!r}; {DATASET_FILE} says otherwise"
+                yield Problem(shard.file, "manifest", detail)
+                break
+
+
+def _check_index(
+    folder: Path, header: dict[str, str], split: SplitInfo, findings: Findings
+) -> Iterator[Problem]:
     path = folder / split.index
     try:
         index = open_index(path)
@@ -123,6 +152,8 @@ def _check_split(folder: Path, split: SplitInfo, findings: Findings) -> Iterator
         if hashlib.file_digest(file, "sha256").hexdigest() != split.index_sha256:
             yield Problem(split.index, "manifest", f"its sha256 is not the one of {DATASET_FILE}")
             return
+    if not header.items() <= index.header.items():
+        yield Problem(split.index, "manifest", f"is not of {header}")
     counts = (len(index.samples), len(index.frames))
     if counts != (split.samples, split.frames):
         detail = f"has {counts[0]} samples and {counts[1]} frames, {DATASET_FILE} says otherwise"

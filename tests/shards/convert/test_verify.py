@@ -51,7 +51,7 @@ def sign(folder: Path) -> None:
     document = json.loads((folder / "dataset.json").read_text())
     shard = document["splits"]["train"]["shards"][0]
     shard["sha256"] = hashlib.sha256(tar(folder).read_bytes()).hexdigest()
-    shard["bytes"] = tar(folder).stat().st_size
+    shard["bytes"] = document["splits"]["train"]["bytes"] = tar(folder).stat().st_size
     (folder / "dataset.json").write_text(json.dumps(document))
 
 
@@ -207,6 +207,80 @@ def test_an_index_that_says_something_else_than_the_shard(folder: Path) -> None:
     document["splits"]["train"]["index_sha256"] = hashlib.sha256(data).hexdigest()
     (folder / "dataset.json").write_text(json.dumps(document))
     assert kinds(folder) == {"manifest"}
+
+
+def edit(document: dict, path: str, value: object) -> None:
+    *parents, last = path.split(".")
+    for name in parents:
+        document = document[int(name) if isinstance(document, list) else name]
+    document[int(last) if isinstance(document, list) else last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("kind", "audio"),
+        ("name", "other"),
+        ("classes", ["one"]),
+        ("splits.train.samples", 3),
+        ("splits.train.frames", 3),
+        ("splits.train.bytes", 3),
+        ("splits.train.listed", 3),
+        ("splits.train.written", 3),
+        ("splits.train.missing", 3),
+        ("splits.train.skipped", 3),
+        ("splits.train.shards.0.samples", 3),
+    ],
+)
+def test_a_manifest_that_says_something_else_than_the_shards(folder: Path, path, value) -> None:
+    document = json.loads((folder / "dataset.json").read_text())
+    edit(document, path, value)
+    (folder / "dataset.json").write_text(json.dumps(document))
+    assert kinds(folder) == {"manifest"}
+
+
+def test_a_manifest_of_the_other_kind_or_with_classes_or_splits_swapped(folder: Path) -> None:
+    text = (folder / "dataset.json").read_text()
+    document = json.loads(text)
+    other = "video" if document["kind"] == "image" else "image"
+    (folder / "dataset.json").write_text(json.dumps(document | {"kind": other}))
+    assert kinds(folder) == {"manifest"}
+    swapped = {"classes": document["classes"][::-1]}
+    (folder / "dataset.json").write_text(json.dumps(document | swapped))
+    assert kinds(folder) == {"manifest"}
+    renamed = {"splits": {"val": document["splits"]["train"]}}
+    (folder / "dataset.json").write_text(json.dumps(document | renamed))
+    assert kinds(folder) == {"manifest"}
+
+
+@pytest.mark.parametrize("bytes_", [-1, 1])
+def test_a_manifest_with_other_sizes_of_shards(folder: Path, bytes_: int) -> None:
+    document = json.loads((folder / "dataset.json").read_text())
+    train = document["splits"]["train"]
+    train["bytes"] += bytes_
+    train["shards"][0]["bytes"] += bytes_
+    (folder / "dataset.json").write_text(json.dumps(document))
+    assert kinds(folder) == {"checksum" if bytes_ < 0 else "truncated"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: "[" * 200_000,
+        lambda document: json.dumps(document | {"fps": 10**400}),
+        lambda document: json.dumps(document | {"width": "1"}),
+        lambda document: json.dumps(document | {"label": 10**400}),
+    ],
+)
+def test_a_hostile_json_is_bad_media(folder: Path, change) -> None:
+    def spoil(members: Members) -> Members:
+        place = next(n for n, (name, _) in enumerate(members) if name.endswith("json"))
+        name, data = members[place]
+        members[place] = (name, change(json.loads(data)).encode())
+        return members
+
+    rewrite(folder, spoil)
+    assert kinds(folder) == {"bad_media"}
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", '{"schema_version": 99}'])
