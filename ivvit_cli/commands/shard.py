@@ -70,7 +70,7 @@ def shard(
     on_bad: Annotated[
         OnBad, typer.Option(help="Leave out what cannot be converted, or stop there.")
     ] = OnBad.SKIP,
-    retry_failed: Annotated[
+    retry: Annotated[
         bool, typer.Option("--retry-failed", help="Convert shards with skipped items again.")
     ] = False,
     dry_run: Annotated[
@@ -101,11 +101,7 @@ def shard(
         shard_size=_parse_bytes(shard_size),
     )
     folder = out or _default_folder(conversion.listing.name)
-    report = (
-        conversion.forecast()
-        if dry_run
-        else _run(conversion, folder, workers, on_bad, retry_failed)
-    )
+    report = conversion.forecast() if dry_run else _run(conversion, folder, workers, on_bad, retry)
     if as_json:
         console.print_json(report.document())
     else:
@@ -113,7 +109,7 @@ def shard(
 
 
 def _run(
-    conversion: "Conversion", folder: Path, workers: int | None, on_bad: OnBad, retry_failed: bool
+    conversion: "Conversion", folder: Path, workers: int | None, on_bad: OnBad, retry: bool
 ) -> "Report":
     unit = "videos" if conversion.listing.kind == "video" else "images"
     with ExitStack() as stack:
@@ -128,7 +124,7 @@ def _run(
             folder,
             workers=workers,
             on_bad=on_bad.value,
-            retry_failed=retry_failed,
+            retry_failed=retry,
             on_progress=advance,
         )
 
