@@ -12,18 +12,18 @@ import json
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from ivvit_cli.errors import InputError
+from ivvit_cli.meta import SCHEMA, Meta
 
 if TYPE_CHECKING:
     import torch
 
     from ivvit_cli.models import JointModel
 
-SCHEMA = 1
 CHECKPOINTS = "checkpoints"
 META_FILE = "meta.json"
 STATE_FILE = "state.pt"
@@ -34,74 +34,6 @@ _STEP = re.compile(r"step-(\d+)")
 
 class DamagedCheckpoint(InputError):
     """A checkpoint whose files do not fit their hashes."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class InputMeta(_Part):
-    """What the backbone is fed: square crops of `size` pixels, normalised channel by channel."""
-
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
-class EvalMeta(_Part):
-    """How the run validates, and the default of `ivvit eval`; `batch` counts views."""
-
-    views: str
-    average: Literal["logits", "probabilities"]
-    batch: int
-    precision: Literal["auto", "fp32", "bf16"]
-
-
-class HeadMeta(_Part):
-    """One dataset's head: its classes in label order, and how its samples become input.
-
-    `clip` and `conversion` are plain values: the recipe's clip section (None for images), and
-    `short_side`, `fps` and `quality` of the conversion to shards.
-    """
-
-    kind: Literal["image", "video"]
-    classes: tuple[str, ...]
-    clip: dict[str, Any] | None
-    conversion: dict[str, Any]
-    shards: str
-    eval_split: str | None
-    min_short_side: int | None
-
-
-class ScoreMeta(_Part):
-    """A validation of one dataset: accuracies in percent, and the words for what they hold for."""
-
-    split: str
-    views: str
-    protocol: str
-    samples: int
-    top1: float
-    top5: float
-    mean_class: float
-
-
-class Meta(_Part):
-    """The content of `meta.json`: all that prediction and evaluation need beside the weights.
-
-    `metrics` holds each dataset's scores where this iteration was validated, `files` the
-    sha256 of the other files, and `sha256` that of the rest of this document.
-    """
-
-    schema_version: int = Field(alias="schema")
-    ivvit: str
-    iteration: int
-    model: dict[str, Any]
-    input: InputMeta
-    eval: EvalMeta
-    heads: dict[str, HeadMeta]
-    metrics: dict[str, ScoreMeta]
-    files: dict[str, str]
-    sha256: str
 
 
 def step_name(iteration: int) -> str:

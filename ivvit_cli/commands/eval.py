@@ -13,7 +13,7 @@ from ivvit_cli.errors import UsageError
 if TYPE_CHECKING:
     from ivvit_cli.evaluation.checkpoint import Evaluation
     from ivvit_cli.evaluation.targets import Target
-    from ivvit_cli.runs import Meta
+    from ivvit_cli.meta import Meta
 
 
 def evaluate(

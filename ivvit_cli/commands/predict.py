@@ -10,10 +10,10 @@ from ivvit_cli import console
 from ivvit_cli.errors import InputError
 
 if TYPE_CHECKING:
+    from ivvit_cli.meta import Meta
     from ivvit_cli.prediction.files import MediaFile
     from ivvit_cli.prediction.heads import Head
     from ivvit_cli.prediction.runner import Prediction
-    from ivvit_cli.runs import Meta
 
 NAMED = 5  # files of a folder that are left out, by name
 
@@ -41,9 +41,8 @@ def predict(
 ) -> None:
     """Predict the labels of images and videos, with every head or the named ones.
 
-    A file is read as the samples of the head's dataset were, so it gets the scores of `ivvit eval`.
-    Every head takes either kind: one that is not its own is read as the first head of that kind
-    reads it; without one, an image as it is, a video as 8 frames spread over it.
+    A file is read as the samples of the head's dataset were, so it gets the scores of `ivvit eval`;
+    one of the other kind as the first head of that kind reads it, or a video as 8 frames.
 
     Examples:
       ivvit predict clip.mp4 --ckpt runs/demo

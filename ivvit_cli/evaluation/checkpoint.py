@@ -13,7 +13,8 @@ from ivvit_cli.evaluation.protocol import Protocol
 from ivvit_cli.evaluation.results import write_results
 from ivvit_cli.evaluation.runner import evaluate
 from ivvit_cli.evaluation.targets import Target
-from ivvit_cli.runs import CHECKPOINTS, Meta
+from ivvit_cli.meta import Meta
+from ivvit_cli.runs import CHECKPOINTS
 from shards.stream.views import Views
 
 

@@ -37,13 +37,11 @@ def evaluate(
 ) -> Scores:
     """Score every sample of `split` with the head `dataset`, averaged over its views in order.
 
-    Of `world` ranks each scores the samples rank, rank + world, … and gets the scores of all (one
-    `all_gather` over `torch.distributed`). The model's mode is restored.
+    Rank r of `world` scores the samples r, r + world, …; every rank gets all scores (`all_gather`).
 
     Args:
-        clip: a recipe's clip section as plain values; None for images.
-        size: the side of a square view, in pixels.
-        bf16: run the model under bf16 autocast.
+        clip, size: as in `Protocol`.
+        bf16: whether the model runs under bf16 autocast.
         batch: the most views per forward pass; it changes scores by rounding only.
         on_sample: called once per sample of this rank.
 

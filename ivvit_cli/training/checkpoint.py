@@ -19,10 +19,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ivvit_cli.errors import EnvironmentFault, InputError
+from ivvit_cli.meta import SCHEMA
 from ivvit_cli.runs import (
     CHECKPOINTS,
     META_FILE,
-    SCHEMA,
     STATE_FILE,
     WEIGHTS_FILE,
     DamagedCheckpoint,

@@ -36,17 +36,17 @@ class Toys:
         self.model, self.meta = load_model(tiny_runs.save_run(root / "run", self.shards), "cpu")
         self.heads = make_heads({n: head.model_dump() for n, head in self.meta.heads.items()})
 
-    def predict(self, files, *, average="logits", batch=16):
+    def predict(self, files, *, average="logits", batch=16, bf16=False):
         return predict(
             self.model, files, self.heads, views=VIEWS, **self.meta.input.model_dump(),
-            average=average, batch=batch, device="cpu",
+            average=average, batch=batch, bf16=bf16, device="cpu",
         )  # fmt: skip
 
-    def evaluate(self, name, average):
+    def evaluate(self, name, average, bf16=False):
         clip = tiny_runs.CLIP if name == "films" else None
         return evaluate(
             self.model, self.shards[name]["val"], dataset=name, views=VIEWS, clip=clip,
-            **self.meta.input.model_dump(), average=average, device="cpu",
+            **self.meta.input.model_dump(), average=average, bf16=bf16, device="cpu",
         )  # fmt: skip
 
 
@@ -65,6 +65,17 @@ def test_files_get_the_very_scores_of_their_shards(toys, name, average):
     assert np.array_equal(predicted, expected.numpy())
     assert np.ptp(predicted, axis=0).max() > 0.01  # the files differ, so equality says something
     assert np.allclose(predicted.sum(1), 1)
+
+
+def test_precision_is_that_of_evaluation(toys):
+    files, _ = find_media(toys.files["toys"])
+    exact, rounded = (
+        np.stack([p.scores["toys"] for p in toys.predict(files, bf16=bf16)])
+        for bf16 in (False, True)
+    )
+    expected = torch.from_numpy(toys.evaluate("toys", "logits", bf16=True).scores)
+    assert np.array_equal(rounded, expected.softmax(1).numpy())
+    assert not np.array_equal(rounded, exact)
 
 
 def test_company_and_batch_change_rounding_only(toys):
