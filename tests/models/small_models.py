@@ -2,6 +2,7 @@
 
 from typing import Any, TypeVar
 
+import timm
 import torch
 from torch import nn
 
@@ -32,6 +33,12 @@ def small_model(
     return randomise(built, seed).eval()
 
 
+def timm_vit(classes: int = 7, seed: int = 3) -> torch.nn.Module:
+    """Build timm's own model of the sizes of `SMALL`, every parameter random."""
+    vit = timm.create_model("vit_tiny_patch16_224", num_classes=classes, **SMALL)
+    return randomise(vit, seed).eval()
+
+
 def randomise(module: Module, seed: int = 0) -> Module:
     """Replace every parameter: biases that start at 0 and scales at 1 would hide mistakes."""
     generator = torch.Generator().manual_seed(seed)
@@ -45,3 +52,12 @@ def randomise(module: Module, seed: int = 0) -> Module:
 def images(*shape: int, seed: int = 1) -> torch.Tensor:
     """Return normal noise of the given shape."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def assert_same(model: JointModel, vit: torch.nn.Module, head: str | None = None) -> None:
+    """Compare the features, or one head's logits, with those of timm's own model."""
+    x = images(2, 3, 16, 16)
+    if head is None:
+        assert torch.equal(model.encoder(x, "")[0], vit.forward_head(vit.forward_features(x), True))
+    else:
+        assert torch.equal(model(x, head), vit(x))

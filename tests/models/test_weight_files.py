@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub.constants
+import numpy as np
 import pytest
 import timm
 import torch
@@ -77,6 +78,34 @@ def test_a_file_of_other_things(tmp_path: Path) -> None:
     refuse(path, "refused")
     (tmp_path / "w.docx").write_text("")
     refuse(tmp_path / "w.docx", "weights are read from")
+
+
+@pytest.mark.parametrize("writer", ["pickled member", "pickle", "array", "text", "cut"])
+def test_an_archive_of_numpy_that_is_none(tmp_path: Path, writer: str) -> None:
+    mark, path = tmp_path / "mark", tmp_path / "w.npz"
+    if writer == "pickled member":
+        np.savez(path, **{"embedding/kernel": np.array([Payload(mark)], dtype=object)})
+    elif writer == "pickle":
+        path.write_bytes(pickle.dumps(Payload(mark)))
+    elif writer == "array":
+        with path.open("wb") as file:
+            np.save(file, np.ones(3))
+    elif writer == "text":
+        np.savez(path, a=np.array(["text"]))
+    else:
+        np.savez(path, a=np.ones(100))
+        path.write_bytes(path.read_bytes()[:-200])
+    refuse(path, "refused: it is damaged, or holds more than arrays")
+    assert not mark.exists()
+
+
+def test_arrays_of_impossible_shapes(tmp_path: Path) -> None:
+    base = {"Transformer/encoder_norm/scale": np.ones(24)}
+    query = "Transformer/encoderblock_0/MultiHeadDotProductAttention_1/query/"
+    for name in (f"{query}bias", f"{query}kernel", "a/out/kernel", "embedding/kernel"):
+        for shape in ((), (0,), (3,), (2, 0), (1, 2, 3, 4, 5)):
+            np.savez(tmp_path / "w.npz", **base, **{name: np.ones(shape)})
+            refuse(tmp_path / "w.npz", r"is damaged \(google\)|fits only 1 of 30")
 
 
 def test_a_document_that_holds_itself(tmp_path: Path) -> None:
@@ -179,35 +208,31 @@ def test_a_download_that_fails(hub: Path, source: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("source", ["timm:test_vit.r160_in1k", "hf:owner/repo"])
-def test_without_a_network_the_cache_serves_or_one_line_says_so(
-    tmp_path: Path, source: str
-) -> None:
+def test_without_a_network_the_cache_serves_or_one_line_says_so(tmp_path: Path) -> None:
     """As a process of its own, for the hub reads its variables when it is imported."""
+    state = timm.create_model("test_vit", pretrained=False).state_dict()
+    cache(tmp_path, "timm/test_vit.r160_in1k", "model.safetensors", state)
+    absent = ["timm:vit_tiny_patch16_224", "hf:owner/repo"]
+    cached = ["timm:test_vit.r160_in1k", "hf:timm/test_vit.r160_in1k"]
     code = (
         "import sys; from ivvit_cli.models.weights.source import read_source\n"
         "from ivvit_cli.errors import EnvironmentFault\n"
-        "try: print(len(read_source(sys.argv[1])))\n"
-        "except EnvironmentFault as error: print(error)\n"
+        "for source in sys.argv[1:]:\n"
+        "    try: print(len(read_source(source)))\n"
+        "    except EnvironmentFault as error: print(error)\n"
     )
-
-    def read() -> tuple[str, str]:
-        offline = {"HF_ENDPOINT": "http://127.0.0.1:1", "HF_HUB_CACHE": str(tmp_path)}
-        done = subprocess.run(
-            [sys.executable, "-c", code, source],
-            capture_output=True,
-            text=True,
-            env={**os.environ, **offline},
-        )
-        return done.stdout, done.stderr
-
-    stdout, stderr = read()
-    assert stdout.startswith(f"{source}: cannot be downloaded: http://127.0.0.1:1: ")
-    assert (stdout.count("\n"), stderr) == (1, "")  # the hub says so in lines, when it tries again
-    state = timm.create_model("test_vit", pretrained=False).state_dict()
-    repo = source.partition(":")[2] if source.startswith("hf") else "timm/test_vit.r160_in1k"
-    cache(tmp_path, repo, "model.safetensors", state)
-    assert read() == (f"{len(state)}\n", "")
+    offline = {"HF_ENDPOINT": "http://127.0.0.1:1", "HF_HUB_CACHE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *absent, *cached],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **offline},
+    )
+    assert done.stderr == ""  # where the hub's client tries again, it says so
+    *faults, first, second = done.stdout.splitlines()
+    for source, fault in zip(absent, faults, strict=True):
+        assert fault.startswith(f"{source}: cannot be downloaded: http://127.0.0.1:1: ")
+    assert first == second == str(len(state))
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import timm
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from small_models import SMALL, images, randomise, small_model
+from small_models import assert_same, images, small_model, timm_vit
 from torch import Tensor
 
 from ivvit_cli.errors import InputError, UsageError
@@ -19,22 +18,9 @@ from ivvit_cli.training.checkpoint import link, save_checkpoint
 State = dict[str, Tensor]
 
 
-def timm_vit(classes: int = 7, seed: int = 3) -> torch.nn.Module:
-    vit = timm.create_model("vit_tiny_patch16_224", num_classes=classes, **SMALL)
-    return randomise(vit, seed).eval()
-
-
 def saved(state: State, path: Path) -> str:
     save_file({key: value.contiguous() for key, value in state.items()}, path)
     return str(path)
-
-
-def assert_same(model: JointModel, vit: torch.nn.Module, head: str | None = None) -> None:
-    x = images(2, 3, 16, 16)
-    if head is None:
-        assert torch.equal(model.encoder(x, "")[0], vit.forward_head(vit.forward_features(x), True))
-    else:
-        assert torch.equal(model(x, head), vit(x))
 
 
 def to_tokshift(state: State) -> State:

@@ -21,8 +21,8 @@ def load_weights(model: JointModel, source: str, head: str | None = None) -> Loa
 
     Args:
         model: what `build_model` returned.
-        source: `timm:NAME`, `hf:REPO` or `hf:REPO/FILE`, a file (safetensors or tensors saved by
-            torch), or the folder of a run or checkpoint.
+        source: `timm:NAME`, `hf:REPO` or `hf:REPO/FILE`, a file (safetensors, .npz or tensors saved
+            by torch), a run (`RUN`, `RUN@best-DATASET`, `RUN@step-N`) or a checkpoint folder.
         head: the dataset whose head takes the source's classifier.
 
     Raises:

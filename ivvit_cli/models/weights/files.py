@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -15,9 +16,10 @@ _NESTED = ("state_dict", "model_state", "model_state_dict", "model")  # where tr
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the named tensors of a safetensors file, or of one that torch saved.
+    """Read the named tensors of a safetensors file, or of one that torch or numpy saved.
 
-    Pickles go through torch's `weights_only` reader, which builds tensors and plain values only.
+    Pickles go through torch's `weights_only` reader, which builds tensors and plain values only;
+    numpy's are refused.
 
     Raises:
         InputError: another format, a damaged file, or one that holds more than that.
@@ -26,8 +28,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return _read_safetensors(path)
     if path.suffix in _TORCH:
         return _read_torch(path)
+    if path.suffix == ".npz":
+        return _read_npz(path)
     raise InputError(
-        f"{path}: weights are read from .safetensors and from {', '.join(_TORCH)} files"
+        f"{path}: weights are read from .safetensors, .npz and {', '.join(_TORCH)} files"
     )
 
 
@@ -50,6 +54,16 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise InputError(f"{path}: holds no named tensors")
     return tensors
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: torch.from_numpy(archive[name]) for name in archive.files}
+    except Exception as error:  # as above, from zipfile and numpy
+        raise InputError(
+            f"{path}: refused: it is damaged, or holds more than arrays of numbers"
+        ) from error
 
 
 def _tensors(document: object) -> dict[str, Tensor]:

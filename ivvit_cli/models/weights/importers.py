@@ -6,7 +6,7 @@ a `heads.Head`.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -38,7 +38,7 @@ def import_state(tensors: Mapping[str, Tensor], source: str) -> tuple[str, State
         if importer.key in state:
             try:
                 return name, importer.convert(state)
-            except RuntimeError as error:  # tensors of crafted shapes cannot be joined
+            except (IndexError, RuntimeError) as error:  # tensors of crafted shapes
                 raise InputError(f"{source}: is damaged ({name}): {error}") from None
     keys = ", ".join(list(tensors)[:3]) or "none"
     raise InputError(
@@ -59,18 +59,55 @@ def from_timm(state: Mapping[str, Tensor]) -> State:
 
 def from_tokshift(state: Mapping[str, Tensor]) -> State:
     """Rename TokenShift's ViT (that of jeonsworld/ViT-pytorch) and join its q, k and v."""
-    renamed = {_rename(key): value for key, value in state.items()}
+    return from_timm(_join_qkv(_rename(state, _TOKSHIFT_NAMES)))
+
+
+def from_google(state: Mapping[str, Tensor]) -> State:
+    """Rename and turn the arrays of Google's ViT (.npz; Dosovitskiy et al., 2021).
+
+    Flax keeps a kernel's inputs first and splits an attention's channels into heads.
+    """
+    turned = {key: _turn(key, value) for key, value in state.items()}
+    return from_timm(_join_qkv(_rename(turned, _GOOGLE_NAMES)))
+
+
+def _turn(key: str, value: Tensor) -> Tensor:
+    if key.endswith("/kernel") and value.ndim == 4:
+        return value.permute(3, 2, 0, 1)  # (H, W, in, out) -> (out, in, H, W)
+    if re.search(r"/(query|key|value)/", key):
+        value = value.flatten(-2)  # (…, heads, D / heads) -> (…, D)
+    elif key.endswith("/out/kernel"):
+        value = value.flatten(0, 1)  # (heads, D / heads, D) -> (D, D)
+    return value.T if key.endswith("/kernel") and value.ndim == 2 else value
+
+
+def _join_qkv(state: Mapping[str, Tensor]) -> State:
     joined: State = {}
-    for key, value in renamed.items():
+    for key, value in state.items():
         if match := re.fullmatch(r"(.*\.attn\.)query\.(weight|bias)", key):
             parts = [f"{match[1]}{part}.{match[2]}" for part in ("query", "key", "value")]
-            if all(part in renamed for part in parts):
-                joined[f"{match[1]}qkv.{match[2]}"] = torch.cat([renamed[part] for part in parts])
+            if all(part in state for part in parts):
+                joined[f"{match[1]}qkv.{match[2]}"] = torch.cat([state[part] for part in parts])
         elif not re.search(r"\.attn\.(key|value)\.", key):
             joined[key] = value
-    return from_timm(joined)
+    return joined
 
 
+_GOOGLE_NAMES = (
+    (r"/(kernel|scale)$", ".weight"),
+    (r"/bias$", ".bias"),
+    (r"^embedding\.", "patch_embed.proj."),
+    (r"^Transformer/posembed_input/pos_embedding$", "pos_embed"),
+    (r"^cls$", "cls_token"),
+    (r"^Transformer/encoder_norm\.", "norm."),
+    (r"^Transformer/encoderblock_(\d+)/", r"blocks.\1."),
+    (r"\.LayerNorm_0\.", ".norm1."),
+    (r"\.LayerNorm_2\.", ".norm2."),
+    (r"\.MultiHeadDotProductAttention_1/out\.", ".attn.proj."),
+    (r"\.MultiHeadDotProductAttention_1/", ".attn."),
+    (r"\.MlpBlock_3/Dense_0\.", ".mlp.fc1."),
+    (r"\.MlpBlock_3/Dense_1\.", ".mlp.fc2."),
+)
 _TOKSHIFT_NAMES = (
     (r"^transformer\.embeddings\.patch_embeddings\.", "patch_embed.proj."),
     (r"^transformer\.embeddings\.position_embeddings$", "pos_embed"),
@@ -84,10 +121,11 @@ _TOKSHIFT_NAMES = (
 )
 
 
-def _rename(key: str) -> str:
-    for pattern, replacement in _TOKSHIFT_NAMES:
-        key = re.sub(pattern, replacement, key)
-    return key
+def _rename(state: Mapping[str, Tensor], names: Iterable[tuple[str, str]]) -> State:
+    renamed = dict(state)
+    for pattern, replacement in names:
+        renamed = {re.sub(pattern, replacement, key): value for key, value in renamed.items()}
+    return renamed
 
 
 def _place(key: str) -> str:
@@ -99,5 +137,6 @@ def _place(key: str) -> str:
 IMPORTERS: dict[str, Importer] = {
     "ivvit": Importer("encoder.vit.patch_embed.proj.weight", from_ivvit),
     "tokshift": Importer("transformer.embeddings.patch_embeddings.weight", from_tokshift),
+    "google": Importer("Transformer/encoder_norm/scale", from_google),
     "timm": Importer("blocks.0.norm1.weight", from_timm),
 }
