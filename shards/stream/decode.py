@@ -13,6 +13,8 @@ from shards.errors import InputError
 
 MAX_PIXELS = 40_000_000
 
+# PIL reports a bad PNG as SyntaxError
+_FAULTS = (ValueError, OSError, SyntaxError, Image.DecompressionBombError)
 _PPM = re.compile(rb"P6(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+255\s")
 
 Pixels = NDArray[np.uint8]
@@ -33,7 +35,7 @@ def decode_frame(data: bytes, codec: str, room: Pixels | None = None) -> Pixels:
         if codec == "jpg":
             return _decode_jpeg(data, room)
         return _decode_png(data) if codec == "png" else _decode_ppm(data)
-    except (ValueError, OSError, SyntaxError) as error:  # PIL reports a bad PNG as SyntaxError
+    except _FAULTS as error:
         raise InputError(f"not a readable {codec} frame: {error}") from None
 
 
@@ -45,7 +47,7 @@ def frame_size(data: bytes, codec: str) -> tuple[int, int]:
     """
     try:
         return _SIZES[codec](data)
-    except (ValueError, OSError, SyntaxError) as error:
+    except _FAULTS as error:
         raise InputError(f"not a readable {codec} frame: {error}") from None
 
 
