@@ -10,6 +10,7 @@ from ivvit_cli import console
 from ivvit_cli.errors import EnvironmentFault, InputError, UsageError
 
 if TYPE_CHECKING:
+    from ivvit_cli.models import JointModel
     from ivvit_cli.training.data import DataSpec
     from ivvit_cli.training.job import Job
 
@@ -111,8 +112,8 @@ def cp(
 def check(name: Name, overrides: Overrides = None, as_json: Json = False) -> None:
     """Check a recipe: its keys and values, its backbone, and the shards that exist.
 
-    The model is built without memory for its weights, so any size is checked in seconds. Shards
-    and weights that do not exist yet are named, and are no error.
+    The model is built without memory for its weights, unless those of a file or a run are to be
+    tried on. Shards and weights that do not exist yet are named, and are no error.
 
     Examples:
       ivvit recipe check my-recipe.yaml
@@ -123,8 +124,9 @@ def check(name: Name, overrides: Overrides = None, as_json: Json = False) -> Non
 
     job = job_of(load_recipe(name, overrides or []))
     datasets = {dataset: _check_dataset(dataset, spec) for dataset, spec in job.data.items()}
-    weights = _check_weights(job.model["weights"])
-    model = _check_model(job, datasets)
+    built = _build(job, {dataset: found["classes"] or 1 for dataset, found in datasets.items()})
+    model = _check_model(job, built)
+    weights = _check_weights(built, job.model["weights"])
     document = {"recipe": name, "model": model, "weights": weights, "datasets": datasets}
     if as_json:
         console.print_json(document)
@@ -148,28 +150,33 @@ def _check_dataset(dataset: str, spec: "DataSpec") -> dict[str, Any]:
     return {"state": "good", "detail": detail, "classes": classes}
 
 
-def _check_model(job: "Job", datasets: dict[str, Any]) -> dict[str, Any]:
+def _build(job: "Job", heads: dict[str, int]) -> "JointModel":
     import torch
 
     from ivvit_cli.models import build_model
+
+    with torch.device("meta"):
+        return build_model(job.model, heads)
+
+
+def _check_model(job: "Job", model: "JointModel") -> dict[str, Any]:
     from ivvit_cli.training.assemble import input_of, resolve_periods
 
     # Whether epochs have a meaning is checked here; how long one is, the shards would tell.
-    resolve_periods(job, epoch=1.0 if len(datasets) == 1 else None)
-    heads = {name: found["classes"] or 1 for name, found in datasets.items()}
-    with torch.device("meta"):
-        model = build_model(job.model, heads)
+    resolve_periods(job, epoch=1.0 if len(job.data) == 1 else None)
     parameters = sum(parameter.numel() for parameter in model.encoder.parameters())
     return {"parameters": parameters, "size": input_of(job, model).size}
 
 
-def _check_weights(source: str | None) -> dict[str, Any]:
-    from ivvit_cli.models import find_weights
+def _check_weights(model: "JointModel", source: str | None) -> dict[str, Any]:
+    from ivvit_cli.models import load_weights
 
     if source is None:
         return {"state": "good", "detail": "random"}
+    if source.startswith(("timm:", "hf:")):
+        return {"state": "good", "detail": f"{source}, fetched when training starts"}
     try:
-        found = find_weights(source)
+        report = load_weights(model.to_empty(device="cpu"), source)
     except EnvironmentFault:
         return {"state": "not there yet", "detail": source}
-    return {"state": "good", "detail": str(found or f"{source}, fetched when training starts")}
+    return {"state": "good", "detail": report.lines()[0]}

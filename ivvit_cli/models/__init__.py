@@ -7,13 +7,6 @@ features into logits, `weights` brings in what others have trained.
 
 from ivvit_cli.models.backbone import InputSpec
 from ivvit_cli.models.joint import JointModel, build_model
-from ivvit_cli.models.weights import LoadReport, find_weights, load_weights
+from ivvit_cli.models.weights import LoadReport, load_weights
 
-__all__ = [
-    "InputSpec",
-    "JointModel",
-    "LoadReport",
-    "build_model",
-    "find_weights",
-    "load_weights",
-]
+__all__ = ["InputSpec", "JointModel", "LoadReport", "build_model", "load_weights"]

@@ -1,5 +1,6 @@
 """`ivvit recipe`: list, show, copy, check."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import Result
 from media import write_image
-from tiny_runs import make_shards, save_run, write_pictures
+from tiny_runs import MODEL, make_shards, save_run, write_pictures
 
 from ivvit_cli.config import load_recipe
 
@@ -102,17 +103,20 @@ def test_check_lets_epochs_stand_where_one_dataset_is_trained(ivvit_here: Ivvit)
 
 
 def test_check_takes_the_weights_that_train_would_take(ivvit_here: Ivvit, tmp_path: Path) -> None:
-    def check(weights: str) -> Result:
-        return ivvit_here("recipe", "check", "iv-vit-small", f"model.weights={weights}", "--json")
+    def check(weights: str, *overrides: str) -> Result:
+        words = (f"model={json.dumps(MODEL)}", f"model.weights={weights}", *overrides)
+        return ivvit_here("recipe", "check", "iv-vit-small", *words, "--json")
 
     pictures = make_shards("imagefolder", _pictures(tmp_path), tmp_path / "pictures.shards")
     file = save_run(tmp_path / "r", {"p": pictures}) / "model.safetensors"
     for source in ("r", "r@step-20", "r@best-p", str(file)):
         found = check(source).json["weights"]
-        assert (found["state"], Path(found["detail"]).resolve()) == ("good", file)
+        assert found["state"] == "good"
+        assert found["detail"].startswith(f"{source} (ivvit): 30 of 30 ")
     assert check("none.pth").json["weights"] == {"state": "not there yet", "detail": "none.pth"}
     assert check("hf:a/b").json["weights"]["detail"] == "hf:a/b, fetched when training starts"
     assert check("r@step-21").code == 3
+    assert check("r", "model.backbone_args.depth=3").code == 3
     file.write_bytes(file.read_bytes()[:-1])
     assert check("r").code == 3
 

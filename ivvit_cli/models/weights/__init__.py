@@ -8,9 +8,9 @@ from ivvit_cli.models.joint import JointModel
 from ivvit_cli.models.weights.fit import find_classifier, fit_encoder
 from ivvit_cli.models.weights.importers import import_state
 from ivvit_cli.models.weights.report import LoadReport
-from ivvit_cli.models.weights.source import find_weights, read_source
+from ivvit_cli.models.weights.source import read_source
 
-__all__ = ["LoadReport", "find_weights", "load_weights"]
+__all__ = ["LoadReport", "load_weights"]
 
 
 def load_weights(model: JointModel, source: str, head: str | None = None) -> LoadReport:

@@ -23,14 +23,14 @@ def read_source(source: str) -> dict[str, Tensor]:
         UsageError: timm knows no such weights.
         EnvironmentFault: the file is absent or cannot be downloaded.
     """
-    path = find_weights(source)
+    path = _find_weights(source)
     if path is not None:
         return read_tensors(path)
     scheme, _, name = source.partition(":")
     return _read_timm(name) if scheme == "timm" else read_tensors(_download(name))
 
 
-def find_weights(source: str) -> Path | None:
+def _find_weights(source: str) -> Path | None:
     """Return the file of weights on this machine, that of a run by its hash; None for a download.
 
     Raises:
