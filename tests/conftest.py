@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ivvit_cli import app
+from ivvit_cli import app, console
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,12 @@ class Result:
     @property
     def json(self) -> Any:
         return json.loads(self.stdout)
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep `-q` and `-v` of one test from the next."""
+    monkeypatch.setattr(console, "settings", console.Settings())
 
 
 @pytest.fixture
@@ -66,7 +72,7 @@ def ivvit_here(
 
 def clean_environment() -> dict[str, str]:
     """Return this process's environment without what changes the output of a command."""
-    noise = ("IVVIT_DATA", "IVVIT_DEBUG", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "RANK")
+    noise = ("IVVIT_DATA", "IVVIT_DEBUG", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "RANK", "TERM")
     return {name: value for name, value in os.environ.items() if name not in noise}
 
 
