@@ -64,6 +64,25 @@ def test_the_paper_s_settings() -> None:
     assert recipe.optim.lr_schedule == "constant"
 
 
+def test_the_settings_of_msca() -> None:
+    recipe = load_recipe("msca-k400")
+    (data,) = recipe.data.values()
+    assert data.clip is not None
+    assert (data.clip.sample, data.clip.frames, data.clip.stride) == ("dense", 8, 32)
+    assert (data.batch, recipe.train.accumulate, recipe.schedule.epochs) == (420, 10, 12)
+    optim = recipe.optim
+    assert (optim.name, optim.lr, optim.momentum, optim.weight_decay) == ("sgd", 0.1, 0.9, 0)
+    assert (optim.lr_schedule, optim.milestones, optim.gamma) == ("step", ("10ep",), 0.1)
+    assert (recipe.eval.views, recipe.eval.average) == ("10x3", "logits")
+
+
+def test_tokshift_is_trained_as_msca_but_for_longer() -> None:
+    own = {"description", "model", "schedule", "optim", "eval"}
+    longer, base = load_recipe("tokshift-k400"), load_recipe("msca-k400")
+    assert longer.model_dump(exclude=own) == base.model_dump(exclude=own)
+    assert (longer.schedule.epochs, longer.optim.milestones) == (18, ("10ep", "15ep"))
+
+
 @pytest.mark.parametrize("name", PAPER)
 def test_the_relatives_differ_only_in_what_they_say(name: str) -> None:
     recipe, base = load_recipe(name), load_recipe("iv-vit")

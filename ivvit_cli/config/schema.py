@@ -32,6 +32,7 @@ Ordered = AfterValidator(_check_order)
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 PositiveReal = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Area = Annotated[float, Field(gt=0, le=1)]  # as a share of the source image's
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -58,7 +59,23 @@ class TokenShift(Section):
     layout: Literal["official", "paper"] = "official"
 
 
-Temporal = Annotated[NoTemporal | TokenShift, Field(discriminator="kind")]
+class Msca(Section):
+    """Queries, keys or values of some heads, or (`p`) tokens, move by one frame (MSCA 3.2)."""
+
+    kind: Literal["msca"]
+    variant: Literal[
+        "Q", "K", "V", "QK", "KV", "QV", "QKV", "pQ", "pK", "pV", "pQK", "pKV", "pQV", "pQKV"
+    ] = "KV"
+    backward: Count | None = None  # heads or tokens from frame t-1; default: 1 head, 8 tokens
+    forward: Count | None = None  # from frame t+1; the same default
+    boundary: Literal["zero", "self"] = "zero"
+    layout: Literal["paper", "official", "adjacent"] = "paper"
+    blocks: Annotated[
+        str, Field(pattern=r"^(all|last:[0-9]+)$", description="all, or as in last:4")
+    ] = "all"
+
+
+Temporal = Annotated[NoTemporal | TokenShift | Msca, Field(discriminator="kind")]
 
 
 class Model(Section):

@@ -11,7 +11,8 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from ivvit_cli.errors import UsageError
-from ivvit_cli.models.encoder import Encoder, TemporalBlock
+from ivvit_cli.models.encoder import Encoder
+from ivvit_cli.models.temporal.adopted import AdoptedBlock, plain_blocks
 
 Layout = Literal["official", "paper"]
 
@@ -32,28 +33,24 @@ def token_shift(
     """
     if not vit.has_class_token:
         raise UsageError("temporal token_shift: moves class tokens, and this backbone has none")
-    if odd := {type(block).__name__ for block in vit.blocks if type(block) is not Block}:
-        raise UsageError(f"temporal token_shift: is not defined on blocks of type {odd.pop()}")
+    blocks = plain_blocks(vit, "token_shift")
     if fold_div < 2:
         raise UsageError(f"temporal token_shift: fold_div must be at least 2, not {fold_div}")
     if layout not in ("official", "paper"):
         raise UsageError(f"temporal token_shift: layout is official or paper, not {layout}")
     fold = vit.embed_dim // fold_div
-    vit.blocks = nn.Sequential(*(TokenShiftBlock(block, fold, layout) for block in vit.blocks))
+    vit.blocks = nn.Sequential(*(TokenShiftBlock(block, fold, layout) for block in blocks))
     return Encoder(vit)
 
 
-class TokenShiftBlock(TemporalBlock):
+class TokenShiftBlock(AdoptedBlock):
     """A timm block, with its own modules, that shifts class tokens before either branch.
 
     The residual starts after the shift (Eq. 4-7): x = shift(x); x = x + MSA(LN(x)).
     """
 
     def __init__(self, block: Block, fold: int, layout: Layout) -> None:
-        super().__init__()
-        self.norm1, self.attn, self.ls1 = block.norm1, block.attn, block.ls1
-        self.norm2, self.mlp, self.ls2 = block.norm2, block.mlp, block.ls2
-        self.drop_path1, self.drop_path2 = block.drop_path1, block.drop_path2
+        super().__init__(block)
         self.fold = fold
         self.layout: Layout = layout
 
