@@ -83,6 +83,32 @@ def test_tokshift_is_trained_as_msca_but_for_longer() -> None:
     assert (longer.schedule.epochs, longer.optim.milestones) == (18, ("10ep", "15ep"))
 
 
+TIMESFORMERS = {  # frames, stride, pixels, short sides
+    "timesformer-k400": (8, 32, 224, (256, 320)),
+    "timesformer-hr-k400": (16, 16, 448, (448, 512)),
+    "timesformer-l-k400": (96, 4, 224, (256, 320)),
+    "timesformer-ssv2": (8, None, 224, (256, 320)),
+}
+
+
+@pytest.mark.parametrize("name", TIMESFORMERS)
+def test_the_settings_of_timesformer(name: str) -> None:
+    recipe = load_recipe(name)
+    ((dataset, data),) = recipe.data.items()
+    clip, size = data.clip, recipe.model.backbone_args.get("img_size", 224)
+    assert clip is not None
+    assert (clip.frames, clip.stride, size, data.augment.short_side) == TIMESFORMERS[name]
+    assert recipe.model.temporal.model_dump() == {"kind": "divided", "frames": clip.frames}
+    assert (data.augment.flip, clip.sample) == (
+        (0, "segment") if dataset == "ssv2" else (0.5, "dense")
+    )
+    optim = recipe.optim.model_dump()
+    assert (data.batch, recipe.schedule.epochs, recipe.eval.views) == (64, 15, "1x3")
+    assert (optim["name"], optim["lr"], optim["weight_decay"]) == ("sgd", 5e-3, 1e-4)
+    assert (optim["momentum"], optim["nesterov"]) == (0.9, True)
+    assert (optim["milestones"], optim["gamma"]) == (("11ep", "14ep"), 0.1)
+
+
 @pytest.mark.parametrize("name", PAPER)
 def test_the_relatives_differ_only_in_what_they_say(name: str) -> None:
     recipe, base = load_recipe(name), load_recipe("iv-vit")

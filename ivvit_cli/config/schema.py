@@ -75,7 +75,22 @@ class Msca(Section):
     ] = "all"
 
 
-Temporal = Annotated[NoTemporal | TokenShift | Msca, Field(discriminator="kind")]
+class SpaceTime(Section):
+    """Attention over time, then space, or over both at once (TimeSformer; CoVeR 3.1)."""
+
+    kind: Literal["divided", "joint"]
+    frames: Positive = 8  # embeddings of time; clips of another length take the nearest
+
+
+class SpaceOnly(Section):
+    """Frames do not see each other; the mean over time comes before the last norm (TimeSformer)."""
+
+    kind: Literal["space_only"]
+
+
+Temporal = Annotated[
+    NoTemporal | TokenShift | Msca | SpaceTime | SpaceOnly, Field(discriminator="kind")
+]
 
 
 class Model(Section):

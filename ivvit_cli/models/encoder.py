@@ -1,9 +1,11 @@
 """The encoder: a ViT on every frame, a mean over time.
 
 Where frames meet before the mean is the matter of `temporal`. A kind changes as little as it needs:
-it replaces blocks by a `TemporalBlock`, or overrides `embed` (other tokens for clips) or `read_out`
-(other or more features).
+it replaces blocks by a `TemporalBlock`, or overrides `embed` (other tokens for clips), `read_out`
+(other or more features) or `derive` (how it starts from a plain ViT's weights).
 """
+
+from collections.abc import Mapping
 
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -11,10 +13,10 @@ from torch.utils.checkpoint import checkpoint
 
 
 class TemporalBlock(nn.Module):
-    """A transformer block that knows which of its rows are frames of one clip.
+    """A transformer block that knows which of its tokens are of one clip.
 
-    Its `forward(x, frames)` maps tokens (B*T, N, D) to tokens of the same shape. `frames` is T, or
-    None for images, which have no neighbours in time.
+    Its `forward(x, frames)` maps tokens, as the encoder's `embed` lays them out, to tokens of the
+    same shape. `frames` is T, or None for images, which have no neighbours in time.
     """
 
 
@@ -43,7 +45,7 @@ class Encoder(nn.Module):
         tokens = self.embed(x)
         for block in self.vit.blocks:
             tokens = self._run(block, tokens, frames)
-        return self.read_out(self.vit.norm(tokens), frames)
+        return self.read_out(tokens, frames)
 
     def embed(self, x: Tensor) -> Tensor:
         """Turn images (B, 3, H, W) or clips (B, T, 3, H, W) into tokens (B*T, N, D)."""
@@ -55,10 +57,19 @@ class Encoder(nn.Module):
 
     def read_out(self, tokens: Tensor, frames: int | None) -> tuple[Tensor, ...]:
         """Pool tokens (B*T, N, D) as timm's head does, then take the mean over time: (B, D)."""
+        tokens = self.vit.norm(tokens)
         pooled: Tensor = self.vit.forward_head(tokens, pre_logits=True)  # (B*T, D)
         if frames is None:
             return (pooled,)
         return (pooled.view(-1, frames, pooled.shape[-1]).mean(1),)
+
+    def derive(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return how this kind starts what a source of weights lacks, by the names in the model.
+
+        Args:
+            state: the source's tensors, by those names.
+        """
+        return {}
 
     def _run(self, block: nn.Module, tokens: Tensor, frames: int | None) -> Tensor:
         args = (tokens, frames) if isinstance(block, TemporalBlock) else (tokens,)

@@ -10,12 +10,16 @@ from timm.models.vision_transformer import VisionTransformer
 from ivvit_cli.errors import UsageError
 from ivvit_cli.models.encoder import Encoder
 from ivvit_cli.models.temporal.msca import msca
+from ivvit_cli.models.temporal.timesformer import divided, joint, space_only
 from ivvit_cli.models.temporal.token_shift import token_shift
 
 KINDS: dict[str, Callable[..., Encoder]] = {
     "none": Encoder,
     "token_shift": token_shift,
     "msca": msca,
+    "divided": divided,
+    "joint": joint,
+    "space_only": space_only,
 }
 
 

@@ -16,8 +16,9 @@ __all__ = ["LoadReport", "load_weights"]
 def load_weights(model: JointModel, source: str, head: str | None = None) -> LoadReport:
     """Load pretrained weights into a model's encoder, and perhaps a classifier into one head.
 
-    Position and patch embeddings are resampled to the model's input. Nothing is changed when an
-    error is raised.
+    Embeddings of place, patch and time are resampled to the model's input. What a plain ViT lacks
+    is started as the temporal kind says (`Encoder.derive`). Nothing is changed when an error is
+    raised.
 
     Args:
         model: what `build_model` returned.
@@ -34,7 +35,8 @@ def load_weights(model: JointModel, source: str, head: str | None = None) -> Loa
         names = ", ".join(map(unquote, model.heads))
         raise UsageError(f"the model has no head {head}", hint=f"it has {names}")
     format_name, state = import_state(read_source(source), source)
-    fit = fit_encoder(state, model.encoder, source)
+    derived = model.encoder.derive(state)
+    fit = fit_encoder(state | derived, model.encoder, source)
     classifier = {} if head is None else find_classifier(state, model, head, source)
     tensors = fit.tensors | {name: state[key] for name, key in classifier.items()}
     model.load_state_dict(tensors, strict=False)
@@ -42,8 +44,9 @@ def load_weights(model: JointModel, source: str, head: str | None = None) -> Loa
     return LoadReport(
         source=source,
         format=format_name,
-        loaded=tuple(name for name in fit.tensors if name not in fit.resized),
+        loaded=tuple(n for n in fit.tensors if n not in derived and n not in fit.resized),
         resized=tuple(fit.resized),
+        derived=tuple(name for name in derived if name in fit.tensors),
         missing=tuple(fit.missing),
         unused=tuple(sorted(state.keys() - taken)),
         shapes=fit.shapes,

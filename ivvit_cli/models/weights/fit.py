@@ -15,6 +15,7 @@ from ivvit_cli.errors import InputError, UsageError
 from ivvit_cli.models.encoder import Encoder
 from ivvit_cli.models.heads import head_key
 from ivvit_cli.models.joint import JointModel
+from ivvit_cli.models.temporal.timesformer import nearest_frames
 
 MIN_SHARE = 0.9  # of the encoder's tensors; a source that gives fewer is another backbone's
 
@@ -97,7 +98,7 @@ def _listing(prefixes: set[str]) -> str:
 
 
 def _resize(name: str, given: Tensor, own: Tensor, vit: VisionTransformer) -> Tensor | None:
-    """Resample a position or patch embedding; None where that cannot give `own`'s shape."""
+    """Resample an embedding of place, patch or time; None where that cannot give `own`'s shape."""
     if given.ndim != own.ndim or given.numel() == 0:
         return None
     resized = None
@@ -109,6 +110,8 @@ def _resize(name: str, given: Tensor, own: Tensor, vit: VisionTransformer) -> Te
         if side > 0 and side**2 + prefix == given.shape[1]:
             grid = list(vit.patch_embed.grid_size)
             resized = resample_abs_pos_embed(given, grid, [side, side], num_prefix_tokens=prefix)
+    if name == "encoder.time_embed" and given.shape[::2] == own.shape[::2]:
+        resized = nearest_frames(given, own.shape[1])
     return resized
 
 

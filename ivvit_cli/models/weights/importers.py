@@ -57,6 +57,13 @@ def from_timm(state: Mapping[str, Tensor]) -> State:
     return {_place(key): value for key, value in state.items()}
 
 
+def from_timesformer(state: Mapping[str, Tensor]) -> State:
+    """Take TimeSformer's divided or joint form, which names its blocks as timm does."""
+    renamed = from_timm(state)
+    renamed["encoder.time_embed"] = renamed.pop("encoder.vit.time_embed")
+    return renamed
+
+
 def from_tokshift(state: Mapping[str, Tensor]) -> State:
     """Rename TokenShift's ViT (that of jeonsworld/ViT-pytorch) and join its q, k and v."""
     return from_timm(_join_qkv(_rename(state, _TOKSHIFT_NAMES)))
@@ -138,5 +145,6 @@ IMPORTERS: dict[str, Importer] = {
     "ivvit": Importer("encoder.vit.patch_embed.proj.weight", from_ivvit),
     "tokshift": Importer("transformer.embeddings.patch_embeddings.weight", from_tokshift),
     "google": Importer("Transformer/encoder_norm/scale", from_google),
+    "timesformer": Importer("time_embed", from_timesformer),
     "timm": Importer("blocks.0.norm1.weight", from_timm),
 }

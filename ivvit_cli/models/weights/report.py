@@ -15,6 +15,7 @@ class LoadReport:
         format: whose names the source uses (`importers.IMPORTERS`).
         loaded: the encoder's tensors that were taken as they were.
         resized: those that were resampled to the model's input.
+        derived: those that a plain ViT lacks, started as the temporal kind says.
         missing: those that the source lacks or has in another shape; they keep their values.
         unused: the source's other tensors, in this package's names.
         shapes: "theirs -> ours", of those that the source has in another shape.
@@ -25,6 +26,7 @@ class LoadReport:
     format: str
     loaded: tuple[str, ...]
     resized: tuple[str, ...]
+    derived: tuple[str, ...]
     missing: tuple[str, ...]
     unused: tuple[str, ...]
     shapes: Mapping[str, str]
@@ -33,19 +35,19 @@ class LoadReport:
     @property
     def share(self) -> float:
         """The share of the encoder's tensors that came from the source, from 0 to 1."""
-        return self._taken / (self._taken + len(self.missing))
+        return 1 - len(self.missing) / self._total
 
     @property
-    def _taken(self) -> int:
-        return len(self.loaded) + len(self.resized)
+    def _total(self) -> int:
+        return sum(map(len, (self.loaded, self.resized, self.derived, self.missing)))
 
     def lines(self) -> list[str]:
         """Return the report as lines: a summary, then what was not taken as it was."""
-        total = self._taken + len(self.missing)
-        lines = [f"{self.source} ({self.format}): {self._taken} of {total} encoder tensors loaded"]
+        taken = f"{len(self.loaded) + len(self.resized)} of {self._total}"
+        lines = [f"{self.source} ({self.format}): {taken} encoder tensors loaded"]
         if self.head is not None:
             lines.append(f"  classifier: into head {self.head}")
-        for title in ("resized", "missing", "unused"):
+        for title in ("resized", "derived", "missing", "unused"):
             names: tuple[str, ...] = getattr(self, title)
             if names:
                 lines.append(f"  {title} ({len(names)}): {self._shorten(names)}")
