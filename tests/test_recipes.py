@@ -16,7 +16,14 @@ from ivvit_cli.recipes_dir import recipes_dir, shipped_recipes
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted(shipped_recipes())
-PAPER = ["iv-vit", "iv-vit-in21k", "iv-vit-images", "iv-vit-videos", "iv-vit-scratch"]
+PAPER = [
+    "iv-vit",
+    "iv-vit-separate",
+    "iv-vit-in21k",
+    "iv-vit-images",
+    "iv-vit-videos",
+    "iv-vit-scratch",
+]
 
 
 def test_the_checkout_is_where_its_recipes_are_found() -> None:

@@ -100,6 +100,7 @@ class Model(Section):
     backbone_args: dict[str, Any] = {}
     weights: str | None = None
     temporal: Temporal = NoTemporal()
+    separate: tuple[Literal["patch", "pos", "cls"], ...] = ()  # embeddings that clips have alone
 
 
 class Input(Section):

@@ -11,6 +11,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ivvit_cli.models.clip_stem import ClipStem
+
 
 class TemporalBlock(nn.Module):
     """A transformer block that knows which of its tokens are of one clip.
@@ -26,12 +28,14 @@ class Encoder(nn.Module):
     Attributes:
         vit: timm's model; this class runs its parts in the order of timm's own forward.
         feature_dims: the widths of the features that `forward` returns.
+        clip_stem: the embeddings of clips, where these have their own.
     """
 
     def __init__(self, vit: VisionTransformer) -> None:
         super().__init__()
         self.vit = vit
         self.feature_dims: tuple[int, ...] = (vit.num_features,)
+        self.clip_stem: ClipStem | None = None
 
     def forward(self, x: Tensor, dataset: str) -> tuple[Tensor, ...]:
         """Encode images (B, 3, H, W) or clips (B, T, 3, H, W) into features (B, D_i).
@@ -49,9 +53,13 @@ class Encoder(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """Turn images (B, 3, H, W) or clips (B, T, 3, H, W) into tokens (B*T, N, D)."""
-        if x.ndim == 5:
+        is_clip = x.ndim == 5
+        if is_clip:
             x = x.flatten(0, 1)  # (B*T, 3, H, W)
-        x = self.vit._pos_embed(self.vit.patch_embed(x))  # (B*T, N, D)
+        if is_clip and self.clip_stem is not None:
+            x = self.clip_stem(x, self.vit)
+        else:
+            x = self.vit._pos_embed(self.vit.patch_embed(x))  # (B*T, N, D)
         tokens: Tensor = self.vit.norm_pre(self.vit.patch_drop(x))
         return tokens
 
@@ -67,9 +75,9 @@ class Encoder(nn.Module):
         """Return how this kind starts what a source of weights lacks, by the names in the model.
 
         Args:
-            state: the source's tensors, by those names.
+            state: what was taken of the source, fitted, and the rest of it, by those names.
         """
-        return {}
+        return {} if self.clip_stem is None else self.clip_stem.derive(state, "encoder.clip_stem.")
 
     def _run(self, block: nn.Module, tokens: Tensor, frames: int | None) -> Tensor:
         args = (tokens, frames) if isinstance(block, TemporalBlock) else (tokens,)

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from ivvit_cli.errors import UsageError
 from ivvit_cli.models.backbone import InputSpec, create_vit, input_spec
+from ivvit_cli.models.clip_stem import ClipStem
 from ivvit_cli.models.encoder import Encoder
 from ivvit_cli.models.heads import Head, head_key
 from ivvit_cli.models.temporal import make_encoder
 
-_KEYS = ("backbone", "backbone_args", "temporal", "weights")
+_KEYS = ("backbone", "backbone_args", "separate", "temporal", "weights")
 
 
 class JointModel(nn.Module):
@@ -43,7 +44,8 @@ def build_model(model: Mapping[str, Any], heads: Mapping[str, int]) -> JointMode
 
     Args:
         model: a recipe's `model:` section as plain values: `backbone` (a timm ViT), perhaps
-            `backbone_args` and `temporal` (`{kind: ..., its options}`). `weights` is left to
+            `backbone_args`, `temporal` (`{kind: ..., its options}`) and `separate` (what clips have
+            for themselves of the embeddings `patch`, `pos` and `cls`). `weights` is left to
             `load_weights`.
         heads: the number of classes of each dataset.
 
@@ -53,6 +55,8 @@ def build_model(model: Mapping[str, Any], heads: Mapping[str, int]) -> JointMode
     _check_keys(model)
     vit = create_vit(model["backbone"], model.get("backbone_args") or {})
     encoder = make_encoder(vit, **(model.get("temporal") or {"kind": "none"}))
+    if model.get("separate"):
+        encoder.clip_stem = ClipStem(vit, model["separate"])
     return JointModel(encoder, heads, input_spec(vit))
 
 

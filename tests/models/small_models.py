@@ -25,11 +25,12 @@ def small_model(
     heads: dict[str, int] | None = None,
     temporal: dict[str, Any] | None = None,
     seed: int = 0,
+    model: dict[str, Any] | None = None,
     **args: Any,
 ) -> JointModel:
     """Build a small model in evaluation mode whose every parameter is random."""
-    model = {"backbone": backbone, "backbone_args": {**SMALL, **args}}
-    built = build_model(model | ({"temporal": temporal} if temporal else {}), heads or {"a": 5})
+    section = {"backbone": backbone, "backbone_args": {**SMALL, **args}, **(model or {})}
+    built = build_model(section | ({"temporal": temporal} if temporal else {}), heads or {"a": 5})
     return randomise(built, seed).eval()
 
 

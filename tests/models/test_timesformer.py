@@ -238,6 +238,13 @@ def test_temporal_layers_that_are_partly_there_are_not_made_up(tmp_path: Path) -
         load_weights(timesformer(), str(path))
 
 
+def test_nothing_is_made_of_a_vit_of_another_width(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(small_model(embed_dim=48).encoder.vit.state_dict(), path)
+    with pytest.raises(InputError, match="is 1x1x48 there and 1x1x24 in the model"):
+        load_weights(timesformer(), str(path))
+
+
 @pytest.mark.parametrize("frames", [2, 8, 6])
 def test_embeddings_of_time_are_resampled_for_good(tmp_path: Path, frames: int) -> None:
     trained, path = timesformer(frames=4, seed=3), tmp_path / "model.safetensors"

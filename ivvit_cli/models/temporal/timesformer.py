@@ -78,8 +78,7 @@ class SpaceTimeEncoder(Encoder):
 
     def derive(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Keep the fresh embeddings of time where the source has none."""
-        name = "encoder.time_embed"
-        return {} if name in state else {name: self.time_embed.detach()}
+        return super().derive(state) | {"encoder.time_embed": self.time_embed.detach()}
 
 
 class DividedEncoder(SpaceTimeEncoder):

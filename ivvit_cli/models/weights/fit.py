@@ -26,13 +26,17 @@ class Fit:
 
     Attributes:
         tensors: what to load, by the model's names.
+        loaded: the names of those that were taken as they were.
         resized: the names of those that were resampled.
+        derived: the names of those that `Encoder.derive` made of the others.
         missing: the encoder's other names.
         shapes: "theirs -> ours", of every name that the source has in another shape.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    loaded: list[str] = field(default_factory=list)
     resized: list[str] = field(default_factory=list)
+    derived: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     shapes: dict[str, str] = field(default_factory=dict)
 
@@ -46,20 +50,30 @@ def fit_encoder(state: Mapping[str, Tensor], encoder: Encoder, source: str) -> F
     fit = Fit()
     names = encoder.state_dict(prefix="encoder.")
     for name, own in names.items():
-        given = state.get(name)
+        given, found = state.get(name), fit.loaded
         if given is not None and given.shape != own.shape:
             fit.shapes[name] = f"{_shape(given)} -> {_shape(own)}"
-            given = _resize(name, given, own, encoder.vit)
-            if given is not None:
-                fit.resized.append(name)
+            given, found = _resize(name, given, own, encoder.vit), fit.resized
         if given is None:
             fit.missing.append(name)
         else:
+            found.append(name)
             fit.tensors[name] = given
+    _derive(fit, state, encoder)
     if len(fit.tensors) < MIN_SHARE * len(names):
         raise _poor(fit, state, source)
     _check_blocks(fit, state, source)
     return fit
+
+
+def _derive(fit: Fit, state: Mapping[str, Tensor], encoder: Encoder) -> None:
+    """Fill in what the source has not, from what was taken of it."""
+    absent = set(fit.missing) - state.keys()
+    usable = {name: value for name, value in state.items() if name not in fit.missing}
+    made = encoder.derive(usable | fit.tensors)
+    fit.derived = [name for name in made if name in absent]
+    fit.tensors |= {name: made[name] for name in fit.derived}
+    fit.missing = [name for name in fit.missing if name not in fit.derived]
 
 
 def find_classifier(
@@ -102,9 +116,9 @@ def _resize(name: str, given: Tensor, own: Tensor, vit: VisionTransformer) -> Te
     if given.ndim != own.ndim or given.numel() == 0:
         return None
     resized = None
-    if name == "encoder.vit.patch_embed.proj.weight" and given.shape[:2] == own.shape[:2]:
+    if name.endswith(".patch_embed.proj.weight") and given.shape[:2] == own.shape[:2]:
         resized = resample_patch_embed(given, list(own.shape[2:]))
-    if name == "encoder.vit.pos_embed" and given.shape[::2] == own.shape[::2]:
+    if name.endswith(".pos_embed") and given.shape[::2] == own.shape[::2]:
         prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
         side = math.isqrt(max(given.shape[1] - prefix, 0))
         if side > 0 and side**2 + prefix == given.shape[1]:
