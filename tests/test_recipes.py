@@ -116,6 +116,17 @@ def test_the_settings_of_timesformer(name: str) -> None:
     assert (optim["milestones"], optim["gamma"]) == (("11ep", "14ep"), 0.1)
 
 
+@pytest.mark.parametrize("name", ["polyvit", "polyvit-scratch"])
+def test_polyvit_is_trained_as_iv_vit_but_on_other_batches(name: str) -> None:
+    recipe, base = load_recipe(name), load_recipe("iv-vit")
+    own = {"description", "model", "data"}
+    assert recipe.model_dump(exclude=own) == base.model_dump(exclude=own)
+    for dataset, data in recipe.data.items():
+        theirs = base.data[dataset]
+        clip = theirs.clip and theirs.clip.model_copy(update={"frames": 32})
+        assert data == theirs.model_copy(update={"batch": 3, "clip": clip})
+
+
 @pytest.mark.parametrize("name", PAPER)
 def test_the_relatives_differ_only_in_what_they_say(name: str) -> None:
     recipe, base = load_recipe(name), load_recipe("iv-vit")

@@ -88,8 +88,17 @@ class SpaceOnly(Section):
     kind: Literal["space_only"]
 
 
+class Tubelet(Section):
+    """Clips have a tokenizer of their own, of a few frames per token (PolyViT; ViViT model 1)."""
+
+    kind: Literal["tubelet"]
+    frames: Positive = 32  # a multiple of `depth`
+    depth: Positive = 2  # frames per token
+    inflation: Literal["central", "average"] = "central"  # what it makes of an image's weights
+
+
 Temporal = Annotated[
-    NoTemporal | TokenShift | Msca | SpaceTime | SpaceOnly, Field(discriminator="kind")
+    NoTemporal | TokenShift | Msca | SpaceTime | SpaceOnly | Tubelet, Field(discriminator="kind")
 ]
 
 

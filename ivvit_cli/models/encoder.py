@@ -5,7 +5,7 @@ it replaces blocks by a `TemporalBlock`, or overrides `embed` (other tokens for 
 (other or more features) or `derive` (how it starts from a plain ViT's weights).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -70,6 +70,14 @@ class Encoder(nn.Module):
         if frames is None:
             return (pooled,)
         return (pooled.view(-1, frames, pooled.shape[-1]).mean(1),)
+
+    def separate(self, parts: Sequence[str]) -> None:
+        """Give clips their own embeddings of `parts`, which start as copies (`ClipStem`).
+
+        Raises:
+            UsageError: this ViT, or this kind, cannot have them apart.
+        """
+        self.clip_stem = ClipStem(self.vit, parts)
 
     def derive(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return how this kind starts what a source of weights lacks, by the names in the model.

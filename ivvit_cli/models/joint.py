@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from ivvit_cli.errors import UsageError
 from ivvit_cli.models.backbone import InputSpec, create_vit, input_spec
-from ivvit_cli.models.clip_stem import ClipStem
 from ivvit_cli.models.encoder import Encoder
 from ivvit_cli.models.heads import Head, head_key
 from ivvit_cli.models.temporal import make_encoder
@@ -56,7 +55,7 @@ def build_model(model: Mapping[str, Any], heads: Mapping[str, int]) -> JointMode
     vit = create_vit(model["backbone"], model.get("backbone_args") or {})
     encoder = make_encoder(vit, **(model.get("temporal") or {"kind": "none"}))
     if model.get("separate"):
-        encoder.clip_stem = ClipStem(vit, model["separate"])
+        encoder.separate(model["separate"])
     return JointModel(encoder, heads, input_spec(vit))
 
 

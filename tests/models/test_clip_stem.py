@@ -11,7 +11,7 @@ from small_models import images, small_model
 
 from ivvit_cli.errors import UsageError
 from ivvit_cli.models import JointModel, load_weights
-from ivvit_cli.models.clip_stem import PARTS, ClipStem
+from ivvit_cli.models.clip_stem import PARTS
 
 CHOICES = list(chain.from_iterable(combinations(PARTS, n) for n in (1, 2, 3)))
 BACKBONES = [
@@ -25,7 +25,7 @@ BACKBONES = [
 def started(parts: tuple[str, ...], backbone: str = BACKBONES[0][0], **args: Any) -> JointModel:
     """A random model whose clips start with the embeddings of images."""
     model = small_model(backbone, **args)
-    model.encoder.clip_stem = ClipStem(model.encoder.vit, parts)
+    model.encoder.separate(parts)
     return model
 
 

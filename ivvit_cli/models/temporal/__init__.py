@@ -12,6 +12,7 @@ from ivvit_cli.models.encoder import Encoder
 from ivvit_cli.models.temporal.msca import msca
 from ivvit_cli.models.temporal.timesformer import divided, joint, space_only
 from ivvit_cli.models.temporal.token_shift import token_shift
+from ivvit_cli.models.temporal.tubelet import tubelet
 
 KINDS: dict[str, Callable[..., Encoder]] = {
     "none": Encoder,
@@ -20,6 +21,7 @@ KINDS: dict[str, Callable[..., Encoder]] = {
     "divided": divided,
     "joint": joint,
     "space_only": space_only,
+    "tubelet": tubelet,
 }
 
 
