@@ -13,6 +13,15 @@ SPLITS = ("train", "val", "test")  # in this order wherever splits are listed
 
 
 @dataclass(frozen=True)
+class Extracted:
+    """A video as a folder of numbered JPEG files: how many, after how many others, at what fps."""
+
+    count: int
+    fps: float
+    first: int = 0
+
+
+@dataclass(frozen=True)
 class Item:
     """One image or video to convert.
 
@@ -24,6 +33,8 @@ class Item:
         size: bytes of the source.
         path: the file, unless `pixels` is given.
         pixels: (H, W, 3) uint8, for datasets that store arrays.
+        segment: (start, end) in seconds, for a video of which only this part counts.
+        frames: what of the folder `path` belongs to the video, for extracted frames.
     """
 
     key: str
@@ -33,6 +44,8 @@ class Item:
     size: int
     path: Path | None = None
     pixels: NDArray[np.uint8] | None = None
+    segment: tuple[float, float] | None = None
+    frames: Extracted | None = None
 
     @property
     def modified(self) -> int:
@@ -53,7 +66,10 @@ class Missing:
 
 @dataclass(frozen=True)
 class Listing:
-    """A dataset's items in their final order (by split, then key) and its class names."""
+    """A dataset's items in their final order (by split, then key) and its class names.
+
+    `duplicates` counts how often a list names again what it has named already.
+    """
 
     name: str
     kind: Kind
@@ -62,11 +78,14 @@ class Listing:
     items: tuple[Item, ...]
     missing: tuple[Missing, ...] = ()
     notes: tuple[str, ...] = ()
+    duplicates: int = 0
 
     @property
     def flip_unsafe(self) -> tuple[str, ...]:
-        """Return the classes that name a side, and so turn into another class when mirrored."""
+        """Return the classes that name a side or a turn, and so become another when mirrored."""
         return tuple(name for name in self.classes if _SIDE.search(name))
 
 
-_SIDE = re.compile(r"(?<![a-z])(left|right)(?![a-z])", re.IGNORECASE)
+_SIDE = re.compile(
+    r"(?<![a-z])(left|right|((counter|anti)[ -]?)?clockwise)(?![a-z])", re.IGNORECASE
+)

@@ -24,6 +24,7 @@ class Report:
     written: int
     missing: int
     skipped: int
+    duplicate: int
     notes: tuple[str, ...]
     reused: int
 
@@ -42,6 +43,7 @@ class Report:
             written=sum(row["samples"] for row in splits.values()),
             missing=missing,
             skipped=skipped,
+            duplicate=listing.duplicates,
             notes=listing.notes + _empty_classes(listing.classes, labels),
             reused=reused,
         )
@@ -57,6 +59,7 @@ class Report:
             "written": self.written,
             "missing": self.missing,
             "skipped": self.skipped,
+            "duplicate": self.duplicate,
         }
 
 

@@ -30,8 +30,13 @@ def list_items(source: str, root: Path, *, fold: int = 1) -> Listing:
         InputError: the folder is missing or has no class folder with a file.
     """
     kind: Kind = "image" if source == "imagefolder" else "video"
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", root.resolve().name).strip("-") or source
-    return list_classes(name, kind, root, split_folders(root))
+    return list_classes(dataset_name(root, source), kind, root, split_folders(root))
+
+
+def dataset_name(root: Path, source: str) -> str:
+    """Return the folder's name, or a list's without its ending, as the name of a dataset."""
+    name = root.stem if root.is_file() else root.resolve().name
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or source
 
 
 def split_folders(root: Path) -> dict[str, Path]:

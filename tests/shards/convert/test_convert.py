@@ -72,6 +72,7 @@ def test_an_image_dataset_as_webdataset_and_as_the_index_see_it(tmp_path: Path) 
         "written": 16,
         "missing": 0,
         "skipped": 0,
+        "duplicate": 0,
     }
     samples = by_webdataset(tmp_path / "out")
     assert len(samples) == 16

@@ -1,0 +1,109 @@
+"""Items that lists name: which are on the disk, which are missing, which are named twice."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from shards.convert.items import Extracted, Item, Listing, Missing
+from shards.convert.keys import assign_keys
+from shards.convert.sources.scan import size_of
+from shards.errors import InputError
+from shards.index import Kind
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of a list: a file, a part of a video, or a folder of frames, and its label."""
+
+    path: Path
+    split: str
+    label: int
+    segment: tuple[float, float] | None = None
+    frames: Extracted | None = None
+    key: str = ""  # the file's name without its ending, unless given
+
+    def source(self, root: Path) -> str:
+        """Return the path below `root`; a part of a video as a media fragment (`#t=1.5,4`)."""
+        inside = self.path.is_relative_to(root)
+        name = (self.path.relative_to(root) if inside else self.path).as_posix()
+        if self.segment:
+            return f"{name}#t={','.join(map(seconds, self.segment))}"
+        if self.frames and self.frames.first:
+            return f"{name}#frames={self.frames.first},{self.frames.count}"
+        return name
+
+    def item(self, source: str) -> Item:
+        """Return what to convert."""
+        key = self.key or (self.path.name if self.frames else self.path.stem)
+        if self.segment:
+            key += "_" + "_".join(f"{round(moment * 1000):08d}" for moment in self.segment)
+        return Item(
+            key, self.split, self.label, source, self._size(),
+            path=self.path, segment=self.segment, frames=self.frames,
+        )  # fmt: skip
+
+    def _size(self) -> int:
+        if self.frames is None:
+            return size_of(self.path)
+        some = next(self.path.glob("*.jp*g"), None)  # to look at each frame would take too long
+        return self.frames.count * (size_of(some) if some else 0)
+
+
+def seconds(moment: float) -> str:
+    """Return seconds with at most three decimals, without trailing zeros."""
+    return f"{moment:.3f}".rstrip("0").rstrip(".")
+
+
+def list_entries(
+    name: str,
+    kind: Kind,
+    root: Path,
+    classes: Iterable[str],
+    class_source: str,
+    entries: Iterable[Entry],
+    *,
+    layout: str,
+    notes: Iterable[str] = (),
+) -> Listing:
+    """List the entries that are on the disk; the first mention of each counts.
+
+    Raises:
+        InputError: none of them is.
+    """
+    first: dict[str, Entry] = {}
+    again = []
+    for entry in entries:
+        source = entry.source(root)
+        if first.setdefault(source, entry) is not entry:
+            again.append((source, entry))
+    items, missing = [], []
+    for source, entry in first.items():
+        if entry.path.is_dir() if entry.frames else entry.path.is_file():
+            items.append(entry.item(source))
+        else:
+            missing.append(Missing(source, entry.split))
+    if not items:
+        what = {"image": "images", "video": "videos"}[kind]
+        raise InputError(f"{root}: holds none of the {len(missing)} listed {what}", hint=layout)
+    return Listing(
+        name=name,
+        kind=kind,
+        classes=tuple(classes),
+        class_source=class_source,
+        items=assign_keys(items),
+        missing=tuple(missing),
+        notes=(*notes, *_contradictions(first, again)),
+        duplicates=len(again),
+    )
+
+
+def _contradictions(first: dict[str, Entry], again: list[tuple[str, Entry]]) -> list[str]:
+    found = [
+        source
+        for source, entry in again
+        if (entry.split, entry.label) != (first[source].split, first[source].label)
+    ]
+    if not found:
+        return []
+    count = len(found)
+    return [f"{count} listed again with another label or split, the first counts: {found[0]}"]
