@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ffmpeg
 import simplejpeg
@@ -18,6 +19,11 @@ QUALITY = 3
 MAX_FRAMES = 36_000
 MAX_PIXELS = 40_000_000
 LIMITS = Limits()
+
+_MARGIN = 1.0  # seconds read on either side of a segment
+_SEEKABLE = re.compile(  # MP4 and Matroska; in AVI and MPEG, seeking can give other frames
+    rb"....(ftyp|moov|mdat|wide|free|skip|pnot)|\x1a\x45\xdf\xa3", re.DOTALL
+)
 
 # Demuxers that read one file and nothing else: no playlist, no image sequence, no concatenation.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,gif,flv,asf,ogg"
@@ -43,6 +49,7 @@ def read_video(
     short_side: int | None = SHORT_SIDE,
     fps: float | None = None,
     quality: int = QUALITY,
+    segment: tuple[float, float] | None = None,
     limits: Limits = LIMITS,
 ) -> VideoFrames:
     """Decode every frame of the first video stream once, upright, and encode it as JPEG.
@@ -52,6 +59,7 @@ def read_video(
         short_side: pixels that the shorter side is reduced to; never enlarged. None: as it is.
         fps: constant frames per second to convert to. None: every frame of the source.
         quality: ffmpeg's `-q:v`, 2 (best) to 31.
+        segment: (start, end) in seconds; only frames from start and before end are decoded.
         limits: what the ffmpeg process may use.
 
     Raises:
@@ -64,7 +72,9 @@ def read_video(
         raise BadMedia(path, "is empty")
 
     def command(times: int) -> list[str]:
-        return ffmpeg_command(path, times, short_side=short_side, fps=fps, quality=quality)
+        return ffmpeg_command(
+            path, times, short_side=short_side, fps=fps, quality=quality, segment=segment
+        )
 
     try:
         done = run_bounded(command, limits)
@@ -76,7 +86,13 @@ def read_video(
 
 
 def ffmpeg_command(
-    path: Path, times: int, *, short_side: int | None, fps: float | None, quality: int
+    path: Path,
+    times: int,
+    *,
+    short_side: int | None,
+    fps: float | None,
+    quality: int,
+    segment: tuple[float, float] | None = None,
 ) -> list[str]:
     """Return the argument list; ffmpeg writes frames to stdout, times to descriptor `times`.
 
@@ -85,12 +101,17 @@ def ffmpeg_command(
     """
     source = ffmpeg.input(
         f"file:{path}",
+        **_around(path, segment),
         threads=1,
         max_pixels=MAX_PIXELS,
         protocol_whitelist="file,pipe",
         format_whitelist=FORMATS,
     )
     stream = source["V:0"]  # V: not the cover picture of a music file
+    if segment is not None:
+        first, end = (round(moment * SECOND) for moment in segment)
+        inside = f"gte(pts,{first})*lt(pts,{end})"
+        stream = stream.filter("settb", f"1/{SECOND}").filter("select", inside)
     if fps is not None:
         stream = stream.filter("fps", fps)
     stream = (
@@ -113,6 +134,24 @@ def ffmpeg_command(
         *("-filter_complex_threads", "1"),
     )
     return list(output.compile(cmd=find_ffmpeg().path))
+
+
+def _around(path: Path, segment: tuple[float, float] | None) -> dict[str, Any]:
+    """Return input options that read little more than a segment, at the times of the whole.
+
+    ffmpeg's own cut is off by a frame at either end, so it is made wider and the frames selected.
+    """
+    if segment is None:
+        return {}
+    start, end = segment
+    begin = max(0.0, start - _MARGIN) if _can_seek(path) else 0.0
+    seek = {"ss": begin} if begin else {}
+    return {**seek, "t": end - begin + _MARGIN, "copyts": None, "start_at_zero": None}
+
+
+def _can_seek(path: Path) -> bool:
+    with path.open("rb") as file:
+        return bool(_SEEKABLE.match(file.read(8)))
 
 
 def _size(short_side: int | None) -> dict[str, str]:
