@@ -3,12 +3,14 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from shards.convert.errors import BadMedia
 from shards.convert.image import EncodedImage, encode_image, encode_pixels, read_file
 from shards.convert.items import Item
 from shards.convert.options import Options
+from shards.convert.stills import read_stills
 from shards.convert.video import VideoFrames, read_video
 from shards.index import Kind
 
@@ -76,11 +78,7 @@ def _encode(item: Item, options: Options) -> tuple[EncodedImage, str]:
 
 def _video_sample(item: Item, class_name: str, options: Options) -> Sample:
     assert item.path is not None
-    video = read_video(
-        item.path, short_side=options.short_side, fps=options.fps, quality=options.quality
-    )
-    with item.path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    video, digest = _read_video(item.path, item, options)
     sizes = tuple(len(frame) for frame in video.frames)
     facts = _facts(video, sizes)
     if options.layout == "frames":
@@ -93,6 +91,21 @@ def _video_sample(item: Item, class_name: str, options: Options) -> Sample:
         item.key, item.label, members, tuple(media), sizes,
         "jpg", video.width, video.height, video.fps,
     )  # fmt: skip
+
+
+def _read_video(path: Path, item: Item, options: Options) -> tuple[VideoFrames, str]:
+    if item.frames is not None:
+        video = read_stills(path, item.frames, short_side=options.short_side)
+        return video, hashlib.sha256(b"".join(video.frames)).hexdigest()
+    video = read_video(
+        path,
+        short_side=options.short_side,
+        fps=options.fps,
+        quality=options.quality,
+        segment=item.segment,
+    )
+    with path.open("rb") as file:
+        return video, hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _facts(video: VideoFrames, sizes: tuple[int, ...]) -> dict[str, Any]:
