@@ -1,6 +1,7 @@
 """Kinetics-400/600/700 (Kay et al. 2017): class folders, or the official csv lists."""
 
 import csv
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ LAYOUT = (
 
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end", "split")
 _SPLIT_NAMES = {"train": "train", "val": "val", "validate": "val", "test": "test"}
+_OFFICIAL_NAME = re.compile(rf"(kinetics[-_]?\d*[-_])?({'|'.join(_SPLIT_NAMES)})\.csv")
 _DEPTH = 3  # folders between the root and a video: split, class, and one more
 _ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv", ".mpg", ".ts")
 
@@ -35,8 +37,8 @@ def list_items(source: str, root: Path, *, fold: int = 1) -> Listing:
     """List the official csv if there is one, else the class folders.
 
     A csv counts when it lies in the root and has the official columns, or is the train.csv,
-    val.csv, validate.csv or test.csv of the folder annotations. Listed videos that are not on the
-    disk are missing.
+    val.csv, validate.csv or test.csv (or kinetics-400_train.csv, …) of the folder annotations.
+    Listed videos that are not on the disk are missing.
 
     Raises:
         InputError: the folder is missing, a csv is damaged, or no video is on the disk.
@@ -53,7 +55,9 @@ def list_items(source: str, root: Path, *, fold: int = 1) -> Listing:
 
 def _tables(root: Path) -> list[Path]:
     own = [path for path in files(root) if path.suffix == ".csv" and _is_official(path)]
-    named = [root / "annotations" / f"{name}.csv" for name in _SPLIT_NAMES]
+    annotations = root / "annotations"
+    beside = files(annotations) if annotations.is_dir() else []
+    named = [path for path in beside if _OFFICIAL_NAME.fullmatch(path.name)]
     return own or [path for path in named if _is_official(path)]
 
 
@@ -66,7 +70,8 @@ def _is_official(path: Path) -> bool:
 
 
 def _from_csv(source: str, root: Path, tables: list[Path]) -> Listing:
-    rows = sorted({row for table in tables for row in _rows(table)}, key=lambda row: row.stem)
+    named = [row for table in tables for row in _rows(table)]
+    rows = sorted(set(named), key=lambda row: row.stem)
     classes = sorted({row.label for row in rows})
     labels = {name: label for label, name in enumerate(classes)}
     listed = Counter(row.stem for row in rows)
@@ -92,6 +97,7 @@ def _from_csv(source: str, root: Path, tables: list[Path]) -> Listing:
         items=assign_keys(items),
         missing=tuple(missing),
         notes=tuple(_notes(root, tables, listed)),
+        duplicates=len(named) - len(rows),
     )
 
 
