@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from shards.convert.dataset import Conversion
     from shards.convert.report import Report
 
-DATASETS = "cifar10, cifar100, tiny-imagenet, ucf101, kinetics, imagefolder, videofolder"
+DATASETS = (
+    "cifar10, cifar100, tiny-imagenet, imagenet, ucf101, hmdb51, kinetics, kinetics400, "
+    "kinetics600, kinetics700, mini-kinetics, ssv2, moments, smarthome, jester; or, for your own, "
+    "imagefolder, videofolder, csv, frames"
+)
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -29,6 +33,16 @@ ShortSide = Annotated[
     typer.Option(
         min=0, help="Reduce the shorter side to this, 0: never (default: 320 for videos, else 0)."
     ),
+]
+Fold = Annotated[
+    int | None, typer.Option(help="Official lists of ucf101 and hmdb51: 1, 2 or 3 (default: 1).")
+]
+Protocol = Annotated[
+    str | None, typer.Option(help="Protocol of smarthome: cs, cv1 or cv2 (default: cs).")
+]
+Fps = Annotated[
+    float | None,
+    typer.Option(help="Frames per second of videos (default: the source's), or of given frames."),
 ]
 
 
@@ -48,13 +62,12 @@ class OnBad(StrEnum):
 
 def shard(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help=f"One of {DATASETS}.")],
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="The dataset's folder.")],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Its folder; a list.")],
     out: Out = None,
-    fold: Annotated[int | None, typer.Option(help="Official lists of ucf101: 1, 2 or 3.")] = None,
+    fold: Fold = None,
+    protocol: Protocol = None,
     short_side: ShortSide = None,
-    fps: Annotated[
-        float | None, typer.Option(help="Frames per second of videos (default: the source's).")
-    ] = None,
+    fps: Fps = None,
     quality: Annotated[
         int, typer.Option(min=2, max=31, help="JPEG quality of video frames, 2 is best.")
     ] = 3,
@@ -87,13 +100,15 @@ def shard(
       ivvit shard imagefolder ~/photos -o data/photos --dry-run
     """
     from shards.convert.dataset import prepare
+    from shards.convert.sources import FOLDED
 
-    if fold is not None and dataset != "ucf101":
-        raise UsageError("--fold: only ucf101 has folds")
+    if fold is not None and dataset not in FOLDED:
+        raise UsageError(f"--fold: only {' and '.join(FOLDED)} have folds")
     conversion = prepare(
         dataset,
         source,
         fold=1 if fold is None else fold,
+        protocol=protocol,
         short_side=short_side,
         fps=fps,
         quality=quality,
@@ -153,6 +168,8 @@ def _show(report: "Report", folder: Path, dry_run: bool) -> None:
     for note in report.notes:
         console.say(f"note: {note}")
     counts = f"{report.listed} listed, {report.missing} missing"
+    if report.duplicate:
+        counts += f", {report.duplicate} listed again"
     if dry_run:
         console.say(f"{counts}; nothing was converted")
         return

@@ -16,7 +16,7 @@ from shards.convert.plan import ShardPlan, estimate, plan_shards
 from shards.convert.pool import ordered
 from shards.convert.report import Report
 from shards.convert.samples import Sample, Skipped, convert_item
-from shards.convert.sources import FOLDED, list_source
+from shards.convert.sources import FOLDED, PROTOCOLS, STILLS, list_source
 from shards.convert.video import QUALITY
 from shards.convert.writer import is_done, write_shard
 from shards.errors import EnvironmentFault, InputError, UsageError
@@ -105,6 +105,7 @@ def prepare(
     root: Path,
     *,
     fold: int = 1,
+    protocol: str | None = None,
     short_side: int | None = None,
     fps: float | None = None,
     quality: int = QUALITY,
@@ -116,10 +117,12 @@ def prepare(
     Args:
         source: the dataset's layout, a name in `shards.convert.sources.SOURCES`.
         root: the dataset's folder.
-        fold: which of the official lists (UCF101: 1, 2 or 3).
+        fold: which of the official lists (UCF101, HMDB51: 1, 2 or 3).
+        protocol: which of the official protocols (Smarthome: cs, cv1 or cv2; None: cs).
         short_side: pixels that the shorter side is reduced to; None: 320 for videos, as it is for
-            images; 0: as it is.
-        fps: frames per second that videos are converted to; None: as they are.
+            images and extracted frames; 0: as it is.
+        fps: frames per second that videos are converted to, or at which frames were extracted;
+            None: as they are.
         quality: ffmpeg's `-q:v` of video frames, 2 (best) to 31.
         layout: "mjpg", a video's frames as one member, or "frames", one member each.
         shard_size: bytes that a shard should have, about.
@@ -129,7 +132,10 @@ def prepare(
         UsageError: an option is out of its range.
         EnvironmentFault: the dataset holds videos and there is no ffmpeg.
     """
-    listing = list_source(source, root, fold=fold)
+    protocol = protocol or PROTOCOLS.get(source)
+    listing = list_source(source, root, fold=fold, protocol=protocol, fps=fps)
+    if source in STILLS:
+        short_side = short_side or 0
     options = make_options(
         listing.kind,
         short_side=short_side,
@@ -137,6 +143,7 @@ def prepare(
         quality=quality,
         layout=layout,
         fold=fold if source in FOLDED else None,
+        protocol=protocol,
         shard_size=shard_size,
     )
     tools = {"ivvit": version("ivvit")}
@@ -152,6 +159,7 @@ def convert(
     out: Path,
     *,
     fold: int = 1,
+    protocol: str | None = None,
     short_side: int | None = None,
     fps: float | None = None,
     quality: int = QUALITY,
@@ -167,6 +175,7 @@ def convert(
         source,
         root,
         fold=fold,
+        protocol=protocol,
         short_side=short_side,
         fps=fps,
         quality=quality,

@@ -22,6 +22,7 @@ class Options:
         quality: ffmpeg's `-q:v` of video frames, 2 (best) to 31.
         layout: a video's frames as one member, or one member each.
         fold: which of the official train and test lists, where there are several.
+        protocol: which of the official protocols, where there are several.
         shard_size: bytes that a shard should have, about.
     """
 
@@ -30,6 +31,7 @@ class Options:
     quality: int
     layout: Layout
     fold: int | None
+    protocol: str | None
     shard_size: int
 
     def document(self) -> dict[str, Any]:
@@ -45,6 +47,7 @@ def make_options(
     quality: int,
     layout: str,
     fold: int | None,
+    protocol: str | None,
     shard_size: int,
 ) -> Options:
     """Check the options of a conversion and fill in the short side (320 for videos).
@@ -64,4 +67,4 @@ def make_options(
         raise UsageError(f"shard size {shard_size}: must be positive")
     if short_side is None and kind == "video":
         short_side = SHORT_SIDE
-    return Options(short_side or None, fps, quality, layout, fold, shard_size)  # type: ignore[arg-type]
+    return Options(short_side or None, fps, quality, layout, fold, protocol, shard_size)  # type: ignore[arg-type]

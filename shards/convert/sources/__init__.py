@@ -11,22 +11,53 @@ SOURCES = {
     "cifar100": "shards.convert.sources.cifar",
     "tiny-imagenet": "shards.convert.sources.tiny_imagenet",
     "ucf101": "shards.convert.sources.ucf101",
+    "hmdb51": "shards.convert.sources.hmdb51",
     "kinetics": "shards.convert.sources.kinetics",
+    "kinetics400": "shards.convert.sources.kinetics_sized",
+    "kinetics600": "shards.convert.sources.kinetics_sized",
+    "kinetics700": "shards.convert.sources.kinetics_sized",
+    "mini-kinetics": "shards.convert.sources.mini_kinetics",
+    "ssv2": "shards.convert.sources.ssv2",
+    "moments": "shards.convert.sources.moments",
+    "smarthome": "shards.convert.sources.smarthome",
+    "jester": "shards.convert.sources.jester",
+    "imagenet": "shards.convert.sources.imagenet",
     "imagefolder": "shards.convert.sources.folders",
     "videofolder": "shards.convert.sources.folders",
+    "csv": "shards.convert.sources.csv_lists",
+    "frames": "shards.convert.sources.frames",
 }
-FOLDED = ("ucf101",)  # have several official train and test lists
+FOLDED = ("ucf101", "hmdb51")  # have several official train and test lists
+PROTOCOLS = {"smarthome": "cs"}  # have several official protocols; this is the first
+STILLS = ("jester", "frames")  # are folders of extracted frames; no file tells their rate
 
 
-def list_source(source: str, root: Path, *, fold: int = 1) -> Listing:
+def list_source(
+    source: str,
+    root: Path,
+    *,
+    fold: int = 1,
+    protocol: str | None = None,
+    fps: float | None = None,
+) -> Listing:
     """List the dataset in `root`, which is laid out as `source` says.
 
+    `fps` is the rate of extracted frames; other sources do not need it.
+
     Raises:
-        UsageError: there is no such source, or no such fold.
+        UsageError: there is no such source, no such fold or protocol, or a rate is missing.
         InputError: the folder is missing, laid out otherwise, or holds nothing.
     """
     if source not in SOURCES:
         raise UsageError(f"dataset {source}: use one of {', '.join(SOURCES)}")
-    module = import_module(SOURCES[source])
-    listing: Listing = module.list_items(source, root, fold=fold)
+    if protocol is not None and source not in PROTOCOLS:
+        raise UsageError(f"protocol {protocol}: only {' and '.join(PROTOCOLS)} has protocols")
+    options: dict[str, object] = {}
+    if source in FOLDED:
+        options["fold"] = fold
+    if protocol is not None:
+        options["protocol"] = protocol
+    if source in STILLS and fps is not None:
+        options["fps"] = fps
+    listing: Listing = import_module(SOURCES[source]).list_items(source, root, **options)
     return listing
