@@ -44,6 +44,9 @@ Fps = Annotated[
     float | None,
     typer.Option(help="Frames per second of videos (default: the source's), or of given frames."),
 ]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Items at a time (default: one per core).")
+]
 
 
 class Layout(StrEnum):
@@ -71,9 +74,7 @@ def shard(
     quality: Annotated[
         int, typer.Option(min=2, max=31, help="JPEG quality of video frames, 2 is best.")
     ] = 3,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Items at a time (default: one per core).")
-    ] = None,
+    workers: Workers = None,
     layout: Annotated[
         Layout, typer.Option(help="A video's frames as one member, or one member each.")
     ] = Layout.MJPG,

@@ -110,8 +110,8 @@ def ffmpeg_command(
     stream = source["V:0"]  # V: not the cover picture of a music file
     if segment is not None:
         first, end = (round(moment * SECOND) for moment in segment)
-        inside = f"gte(pts,{first})*lt(pts,{end})"
-        stream = stream.filter("settb", f"1/{SECOND}").filter("select", inside)
+        stream = stream.filter("settb", f"1/{SECOND}")
+        stream = stream.filter("trim", start_pts=first, end_pts=end)  # from first, before end
     if fps is not None:
         stream = stream.filter("fps", fps)
     stream = (
@@ -202,6 +202,7 @@ _REASONS = (
         r"Error opening input|\] file:.*: Invalid data found",
         "is not a video, or its start is damaged",
     ),
+    (r"(?s)\A(?!.*Invalid data).*received no packets", "holds no frame"),  # in the segment
 )
 
 

@@ -45,7 +45,8 @@ def _classes(root: Path, top: Path) -> tuple[list[str], tuple[str, ...], str]:
         synsets = sorted(words)
         return synsets, class_names(synsets, words), f"synsets sorted, words of {mapping.name}"
     train = first_folder((top / "train", top / "val"))
-    synsets = [path.name for path in folders(train)] if train else []
+    names = [path.name for path in folders(train)] if train else []
+    synsets = [name for name in names if _SYNSET.fullmatch(name)]
     if not synsets:
         raise InputError(f"{root}: has no synset folder and no {mapping.name}", hint=LAYOUT)
     return synsets, tuple(synsets), "synset folders, sorted"

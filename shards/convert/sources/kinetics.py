@@ -71,7 +71,7 @@ def _is_official(path: Path) -> bool:
 
 def _from_csv(source: str, root: Path, tables: list[Path]) -> Listing:
     named = [row for table in tables for row in _rows(table)]
-    rows = sorted(set(named), key=lambda row: row.stem)
+    rows = sorted(dict.fromkeys(named), key=lambda row: row.stem)
     classes = sorted({row.label for row in rows})
     labels = {name: label for label, name in enumerate(classes)}
     listed = Counter(row.stem for row in rows)

@@ -1,11 +1,13 @@
 """Items that lists name: which are on the disk, which are missing, which are named twice."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from shards.convert.items import Extracted, Item, Listing, Missing
 from shards.convert.keys import assign_keys
+from shards.convert.report import some
 from shards.convert.sources.scan import size_of
 from shards.errors import InputError
 from shards.index import Kind
@@ -32,11 +34,12 @@ class Entry:
             return f"{name}#frames={self.frames.first},{self.frames.count}"
         return name
 
-    def item(self, source: str) -> Item:
-        """Return what to convert."""
+    def item(self, source: str, tag: str) -> Item:
+        """Return what to convert; `tag` is added to the key."""
         key = self.key or (self.path.name if self.frames else self.path.stem)
         if self.segment:
-            key += "_" + "_".join(f"{round(moment * 1000):08d}" for moment in self.segment)
+            key += "".join(f"_{round(moment * 1000):08d}" for moment in self.segment)
+        key += tag
         return Item(
             key, self.split, self.label, source, self._size(),
             path=self.path, segment=self.segment, frames=self.frames,
@@ -65,21 +68,22 @@ def list_entries(
     layout: str,
     notes: Iterable[str] = (),
 ) -> Listing:
-    """List the entries that are on the disk; the first mention of each counts.
+    """List the entries that are on the disk.
+
+    What is listed again is a duplicate; with another label or split it is another sample.
 
     Raises:
         InputError: none of them is.
     """
-    first: dict[str, Entry] = {}
-    again = []
-    for entry in entries:
-        source = entry.source(root)
-        if first.setdefault(source, entry) is not entry:
-            again.append((source, entry))
+    classes = tuple(classes)
+    named = [(entry.source(root), entry) for entry in entries]
+    once = {(source, entry.split, entry.label): entry for source, entry in named}
+    mentions = Counter(source for source, _, _ in once)
     items, missing = [], []
-    for source, entry in first.items():
+    for (source, split, label), entry in once.items():
         if entry.path.is_dir() if entry.frames else entry.path.is_file():
-            items.append(entry.item(source))
+            tag = f"_{split}_{classes[label]}" if mentions[source] > 1 else ""
+            items.append(entry.item(source, tag))
         else:
             missing.append(Missing(source, entry.split))
     if not items:
@@ -88,22 +92,17 @@ def list_entries(
     return Listing(
         name=name,
         kind=kind,
-        classes=tuple(classes),
+        classes=classes,
         class_source=class_source,
         items=assign_keys(items),
         missing=tuple(missing),
-        notes=(*notes, *_contradictions(first, again)),
-        duplicates=len(again),
+        notes=(*notes, *_repeated(mentions)),
+        duplicates=len(named) - len(once),
     )
 
 
-def _contradictions(first: dict[str, Entry], again: list[tuple[str, Entry]]) -> list[str]:
-    found = [
-        source
-        for source, entry in again
-        if (entry.split, entry.label) != (first[source].split, first[source].label)
-    ]
-    if not found:
+def _repeated(mentions: Counter[str]) -> list[str]:
+    repeated = [source for source, times in mentions.items() if times > 1]
+    if not repeated:
         return []
-    count = len(found)
-    return [f"{count} listed again with another label or split, the first counts: {found[0]}"]
+    return [f"{len(repeated)} are listed with several labels or splits: {some(repeated)}"]

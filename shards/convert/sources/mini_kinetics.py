@@ -83,7 +83,6 @@ def _classes(root: Path, full: Listing, items: list[Item], absent: list[str]) ->
 def _moved(item: Item, full: Listing, classes: list[str], splits: dict[str, str]) -> Item:
     return replace(
         item,
-        key=Path(item.source).stem,
         split=splits[_youtube_id(item.source)],
         label=classes.index(full.classes[item.label]),
     )

@@ -29,7 +29,7 @@ def test_json_is_one_document(ivvit, tmp_path: Path, pets: Path) -> None:
     assert done.json["splits"]["train"] == {"samples": 8, "shards": 1, "bytes": size}
     assert done.json.keys() == {
         *("dataset", "kind", "splits", "classes"),
-        *("listed", "written", "missing", "skipped"),
+        *("listed", "written", "missing", "skipped", "duplicate"),
     }
 
 
@@ -70,6 +70,7 @@ def test_options_reach_the_manifest(ivvit, tmp_path: Path) -> None:
         "quality": 9,
         "layout": "frames",
         "fold": None,
+        "protocol": None,
         "shard_size": 256 << 20,
     }
 
@@ -83,7 +84,7 @@ def test_options_reach_the_manifest(ivvit, tmp_path: Path) -> None:
         (("imagefolder", "pets", "--shard-size", "big"), 2, "--shard-size big"),
         (("imagefolder", "pets", "--on-bad", "maybe"), 2, "on-bad"),
         (("ucf101", "pets", "--fold", "0"), 2, "fold 0"),
-        (("imagenet", "pets"), 2, "dataset imagenet: use one of cifar10"),
+        (("ucf", "pets"), 2, "dataset ucf: use one of cifar10"),
         (("ucf101", "pets"), 3, "no such file"),
         (("videofolder", "pets"), 3, "nothing was written: 16 skipped"),
     ],
