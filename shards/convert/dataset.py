@@ -136,6 +136,7 @@ def prepare(
     listing = list_source(source, root, fold=fold, protocol=protocol, fps=fps)
     if source in STILLS:
         short_side = short_side or 0
+        fps = STILLS[source] if fps is None else fps
     options = make_options(
         listing.kind,
         short_side=short_side,

@@ -95,8 +95,7 @@ def _video_sample(item: Item, class_name: str, options: Options) -> Sample:
 
 def _read_video(path: Path, item: Item, options: Options) -> tuple[VideoFrames, str]:
     if item.frames is not None:
-        video = read_stills(path, item.frames, short_side=options.short_side)
-        return video, hashlib.sha256(b"".join(video.frames)).hexdigest()
+        return read_stills(path, item.frames, short_side=options.short_side)
     video = read_video(
         path,
         short_side=options.short_side,

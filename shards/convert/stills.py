@@ -1,13 +1,15 @@
 """A video as a folder of numbered JPEG files, which are copied and not decoded to anew."""
 
+import hashlib
 import re
 from pathlib import Path
 
 from shards.convert.errors import BadMedia
-from shards.convert.image import encode_image
+from shards.convert.image import encode_image, read_file
 from shards.convert.items import Extracted
 from shards.convert.process import Limits
 from shards.convert.sources.scan import files
+from shards.errors import InputError
 from shards.convert.video import LIMITS, MAX_FRAMES, VideoFrames
 
 _FRAME = re.compile(r"(?:img|image|frame)?[-_]?(\d+)\.jpe?g", re.IGNORECASE)  # not flow_x_00001.jpg
@@ -20,20 +22,27 @@ def count_frames(folder: Path) -> int:
 
 def read_stills(
     folder: Path, frames: Extracted, *, short_side: int | None = None, limits: Limits = LIMITS
-) -> VideoFrames:
-    """Return the frames by their numbers, as they are, or made smaller to `short_side` pixels.
+) -> tuple[VideoFrames, str]:
+    """Return the frames by their numbers, and the sha256 of their files one after another.
+
+    They stay as they are, but for larger ones where `short_side` is given (`encode_image`).
 
     Raises:
         InputError: frames are missing, damaged, no upright RGB or grey JPEG, or of several sizes.
     """
     encoded: list[bytes] = []
+    digest = hashlib.sha256()
     sizes = set()
     room = limits.output
     for path in _chosen(folder, frames):
         try:
-            image = encode_image(path.read_bytes(), short_side=short_side)
-        except (OSError, ValueError) as error:
+            data = read_file(path)
+            image = encode_image(data, short_side=short_side)
+        except BadMedia as error:
+            raise BadMedia(folder, f"{path.name}: {error.reason}") from None
+        except ValueError as error:
             raise BadMedia(folder, f"{path.name}: {error}") from None
+        digest.update(data)
         if image.codec != "jpg":
             raise BadMedia(folder, f"{path.name}: is no upright RGB or grey JPEG")
         encoded.append(image.data)
@@ -44,7 +53,8 @@ def read_stills(
     if len(sizes) > 1:
         raise BadMedia(folder, "changes its picture size")
     width, height = sizes.pop()
-    return VideoFrames(encoded, frames.fps, width, height, resampled=False)
+    video = VideoFrames(encoded, frames.fps, width, height, resampled=False)
+    return video, digest.hexdigest()
 
 
 def _chosen(folder: Path, frames: Extracted) -> list[Path]:
@@ -60,5 +70,9 @@ def _chosen(folder: Path, frames: Extracted) -> list[Path]:
 
 
 def _numbered(folder: Path) -> dict[int, Path]:
-    names = [(path, _FRAME.fullmatch(path.name)) for path in files(folder)]
-    return {int(name[1]): path for path, name in names if name and path.is_file()}
+    try:
+        paths = files(folder)
+    except InputError:  # it cannot be listed: it has no frame to give
+        return {}
+    names = [(path, _FRAME.fullmatch(path.name)) for path in paths]
+    return {int(name[1]): path for path, name in names if name}

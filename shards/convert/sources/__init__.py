@@ -29,7 +29,7 @@ SOURCES = {
 }
 FOLDED = ("ucf101", "hmdb51")  # have several official train and test lists
 PROTOCOLS = {"smarthome": "cs"}  # have several official protocols; this is the first
-STILLS = ("jester", "frames")  # are folders of extracted frames; no file tells their rate
+STILLS = {"jester": 12.0, "frames": None}  # folders of frames, at this rate if not told another
 
 
 def list_source(
@@ -57,7 +57,7 @@ def list_source(
         options["fold"] = fold
     if protocol is not None:
         options["protocol"] = protocol
-    if source in STILLS and fps is not None:
-        options["fps"] = fps
+    if source in STILLS:
+        options["fps"] = STILLS[source] if fps is None else fps
     listing: Listing = import_module(SOURCES[source]).list_items(source, root, **options)
     return listing

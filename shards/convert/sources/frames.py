@@ -18,7 +18,7 @@ _LINE = re.compile(
 )
 
 
-def list_items(source: str, root: Path, *, fps: float | None = None) -> Listing:
+def list_items(source: str, root: Path, *, fps: float | None) -> Listing:
     """List the folders of frames; `fps` is the rate at which they were extracted.
 
     Raises:

@@ -13,13 +13,14 @@ LAYOUT = (
     "expected: jester-v1-labels.csv, jester-v1-train.csv and jester-v1-validation.csv in FOLDER "
     "or FOLDER/annotations, and 20bn-jester-v1/ID/00001.jpg"
 )
-FPS = 12.0  # of the extraction that is distributed
 
 _LISTS = {"train": "train", "val": "validation"}
 
 
-def list_items(source: str, root: Path, *, fps: float = FPS) -> Listing:
+def list_items(source: str, root: Path, *, fps: float) -> Listing:
     """List train and validation; labels are in the order of jester-v1-labels.csv.
+
+    `fps` is the rate of the frames, 12 as they are distributed.
 
     Raises:
         InputError: a list is missing or damaged, or no folder of frames is on the disk.

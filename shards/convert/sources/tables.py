@@ -71,7 +71,7 @@ def find_tables(root: Path, layout: str) -> list[Table]:
     found = [
         Table(path, split, root)
         for path in files(root)
-        if path.suffix in _ENDINGS and (split := _split_of(path))
+        if path.suffix in _ENDINGS and path.is_file() and (split := _split_of(path))
     ]
     if not found:
         raise InputError(f"{root}: holds no list of train, val or test", hint=layout)
@@ -106,7 +106,8 @@ def list_rows(
 
 
 def _classes(folder: Path, used: set[str]) -> tuple[list[str], str]:
-    found = [path for path in files(folder) if _CLASS_LIST.fullmatch(path.name.lower())]
+    named = [path for path in files(folder) if _CLASS_LIST.fullmatch(path.name.lower())]
+    found = [path for path in named if path.is_file()]
     if len(found) > 1:
         several = ", ".join(path.name for path in found)
         raise InputError(f"{folder}: has several lists of classes: {several}", hint="keep one")

@@ -1,6 +1,9 @@
 """A user's own lists: csv with and without a header, `path label`, folders of frames."""
 
+import hashlib
 import json
+import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -165,6 +168,10 @@ def test_frames_are_copied_untouched(stills: Path, tmp_path: Path) -> None:
     clip, part = dataset["train"][0], dataset["val"][0]
     paths = sorted((stills / "b c/clip").iterdir())
     assert clip.frames == [path.read_bytes() for path in paths]
+    with tarfile.open(tmp_path / "out/stills-train-000000.tar") as tar:
+        document = json.load(tar.extractfile("clip.json"))
+    content = b"".join(path.read_bytes() for path in paths)
+    assert document["sha256"] == hashlib.sha256(content).hexdigest()
     assert (clip.key, clip.label, clip.fps) == ("clip", 1, 12.5)
     wanted = [stills / f"flow/img_{number:05d}.jpg" for number in (3, 4, 5)]
     assert part.frames == [path.read_bytes() for path in wanted]
@@ -198,6 +205,11 @@ def spoil_bytes(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-300])
 
 
+def spoil_kind(folder: Path) -> None:
+    (folder / "img_00003.jpg").unlink()
+    os.mkfifo(folder / "img_00003.jpg")
+
+
 def spoil_format(folder: Path) -> None:
     write_image(folder / "img_00003.png", make_frames(1)[0])
     (folder / "img_00003.png").rename(folder / "img_00003.jpg")
@@ -210,6 +222,7 @@ def spoil_format(folder: Path) -> None:
         (spoil_number, "lacks a frame between others"),
         (spoil_size, "changes its picture size"),
         (spoil_bytes, "img_00003.jpg: "),
+        (spoil_kind, "img_00003.jpg: "),
         (spoil_format, "img_00003.jpg: is no upright RGB or grey JPEG"),
     ],
 )
