@@ -65,7 +65,7 @@ class OnBad(StrEnum):
 
 def shard(
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help=f"One of {DATASETS}.")],
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Its folder; a list.")],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Its folder or list.")],
     out: Out = None,
     fold: Fold = None,
     protocol: Protocol = None,

@@ -9,8 +9,8 @@ from shards.convert.image import encode_image, read_file
 from shards.convert.items import Extracted
 from shards.convert.process import Limits
 from shards.convert.sources.scan import files
-from shards.errors import InputError
 from shards.convert.video import LIMITS, MAX_FRAMES, VideoFrames
+from shards.errors import InputError
 
 _FRAME = re.compile(r"(?:img|image|frame)?[-_]?(\d+)\.jpe?g", re.IGNORECASE)  # not flow_x_00001.jpg
 

@@ -1,10 +1,15 @@
 """`ivvit shard` as a user runs it."""
 
+import json
 import os
+import re
 from pathlib import Path
 
 import layouts
 import pytest
+from media import make_frames, write_image, write_video
+
+from shards.convert.sources import SOURCES
 
 
 @pytest.fixture
@@ -103,3 +108,25 @@ def test_a_bad_item_ends_the_run_when_asked(ivvit, pets: Path) -> None:
     done = ivvit("shard", "imagefolder", pets, "-o", "out", "--on-bad", "fail")
     assert done.code == 3
     assert "val/cat/notes.txt: is not an image" in done.stderr
+
+
+def test_help_names_every_dataset(ivvit) -> None:
+    words = re.findall(r"[a-z0-9-]+", ivvit("shard", "--help", env={"COLUMNS": "200"}).stdout)
+    assert set(SOURCES) <= set(words)
+
+
+def test_a_protocol_and_a_rate_reach_the_manifest(ivvit, tmp_path: Path) -> None:
+    clip = "Walk_p02_r00_v02_c05"
+    write_video(tmp_path / f"home/{clip}.mp4", make_frames(4))
+    assert ivvit("shard", "smarthome", "home", "-o", "a", "--protocol", "cv2").code == 0
+    manifest = json.loads((tmp_path / "a/dataset.json").read_text())
+    assert (list(manifest["splits"]), len(manifest["classes"])) == (["val"], 19)
+    assert manifest["options"]["protocol"] == "cv2"
+    for number, frame in enumerate(make_frames(3)):
+        write_image(tmp_path / f"frames/x/{number}.jpg", frame)
+    (tmp_path / "frames/train.txt").write_text("x 3 0\nx 3 0\n")
+    assert ivvit("shard", "frames", "frames", "-o", "b").code == 2
+    done = ivvit("shard", "frames", "frames", "-o", "b", "--fps", "30")
+    assert "1 listed, 0 missing, 1 listed again, 0 skipped" in done.stderr
+    manifest = json.loads((tmp_path / "b/dataset.json").read_text())
+    assert (manifest["options"]["fps"], manifest["options"]["short_side"]) == (30.0, None)
