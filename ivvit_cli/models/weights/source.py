@@ -90,7 +90,7 @@ def _downloading(source: str) -> Iterator[None]:
         reason = (obstacle or str(error).strip() or type(error).__name__).splitlines()[0]
         raise EnvironmentFault(
             f"{source}: cannot be downloaded: {reason}",
-            hint="with the file at hand, give its path as `weights`",
+            hint="with the file at hand: model.weights=FILE",
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = before
@@ -111,6 +111,6 @@ def _where_to_get(path: Path) -> str:
     if "tokshift" in path.name:
         return (
             "github.com/VideoNetworks/TokShift-Transformer links it (TokShift, Base-16, 224 & 8); "
-            "a start without it: weights=timm:vit_base_patch16_224.orig_in21k"
+            "a start without it: model.weights=timm:vit_base_patch16_224.orig_in21k"
         )
-    return "`weights` may also be timm:NAME, hf:REPO, a run, or left out"
+    return "model.weights=… takes timm:NAME, hf:REPO, a file, a run, or null for random weights"
