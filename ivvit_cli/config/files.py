@@ -20,8 +20,8 @@ def find_recipe(name: str, folder: Path | None = None) -> Path:
         return path
     if name.removesuffix(".yaml") in shipped:
         return shipped[name.removesuffix(".yaml")]
-    if "/" in name:
-        raise RecipeError(f"{path}: no such recipe file", hint="ivvit recipe ls")
+    if "/" in name or path.suffix in (".yaml", ".yml"):
+        raise RecipeError(f"{path}: no such file", hint="ivvit recipe ls names the shipped recipes")
     raise RecipeError(f"no recipe {name!r}{suggest(name, shipped, 'recipes')}")
 
 

@@ -2,6 +2,7 @@
 
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -34,14 +35,30 @@ _WORDS = {  # pydantic's error type -> what the value must be; {…} comes from 
 
 
 def explain(error: ValidationError, tree: Tree) -> list[str]:
-    """Return one line `place: key: what is wrong` for each faulty key."""
+    """Return one line `place: key: what is wrong` for each faulty key, in the order of the lines."""
     faults: dict[Path, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         faults.setdefault(_real_path(detail, tree.value), []).append(detail)
     return [
         f"{tree.place(path)}: {dotted(path) or 'recipe'}: {_describe(path, details, tree.value)}"
-        for path, details in faults.items()
+        for path, details in sorted(faults.items(), key=lambda fault: _line(tree.place(fault[0])))
+        if not _is_misspelt(path, faults)
     ]
+
+
+def _line(place: str) -> tuple[str, int]:
+    """Return the file and the line of `file:line`; an override has no line."""
+    file, _, line = place.rpartition(":")
+    return (file, int(line)) if line.isdecimal() else (place, 0)
+
+
+def _is_misspelt(path: Path, faults: Mapping[Path, Sequence[ErrorDetails]]) -> bool:
+    """Tell whether a missing key is there as an unknown one, which is a fault of its own."""
+    if faults[path][0]["type"] != "missing":
+        return False
+    beside = [other for other in faults if other[:-1] == path[:-1]]
+    unknown = [str(other[-1]) for other in beside if faults[other][0]["type"] == "extra_forbidden"]
+    return bool(get_close_matches(str(path[-1]), unknown))
 
 
 def _real_path(detail: ErrorDetails, value: Any) -> Path:

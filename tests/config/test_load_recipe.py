@@ -183,6 +183,27 @@ def test_a_name_that_no_link_can_have_is_a_fault(tmp_path: Path, name: str) -> N
     assert "a dataset's name starts with a letter or digit" in fault
 
 
+def test_faults_come_in_the_order_of_their_lines(tmp_path: Path) -> None:
+    text = BASE.replace("batch: 4", "bacth: 4").replace("fold_div: 8", "fold_div: 0")
+    text = text.replace("iterations: 10", "iterations: 0").replace("batch: 2", "batch: x")
+    lines = faults(write(tmp_path / "f.yaml", text))
+    assert [line.split(":")[1] for line in lines] == ["3", "5", "8", "10"]
+
+
+def test_a_misspelt_key_is_not_missing_too(base: Path, tmp_path: Path) -> None:
+    (fault,) = faults(write(tmp_path / "f.yaml", BASE.replace("batch: 4", "bacth: 4")))
+    assert fault.startswith("f.yaml:5: data.photos.bacth: unknown key — did you mean 'batch'?")
+    missing, unknown = faults(write(tmp_path / "g.yaml", BASE.replace("batch: 4", "flip: 1")))
+    assert missing.startswith("g.yaml:5: data.photos.batch: is missing")
+    assert unknown.startswith("g.yaml:5: data.photos.flip: unknown key")
+
+
+@pytest.mark.parametrize("name", ["tinyy.yaml", "tiny.yml", "nowhere/tiny"])
+def test_a_file_that_is_not_there_is_called_a_file(name: str) -> None:
+    with pytest.raises(RecipeError, match=f"^{name}: no such file$"):
+        load_recipe(name)
+
+
 def test_allowed_keys_and_values_are_listed(base: Path) -> None:
     (fault,) = faults(base, ["optim.name=adam"])
     assert fault.endswith("unknown value 'adam' — did you mean 'adamw'? (values: adamw, sgd)")
