@@ -107,6 +107,6 @@ def _head(shards, eval_split, min_short_side):
         "clip": CLIP if shards.kind == "video" else None,
         "conversion": {key: options.get(key) for key in ("short_side", "fps", "quality")},
         "shards": str(shards.folder),
-        "eval_split": eval_split,
+        "eval_split": eval_split if eval_split in shards.info.splits else None,
         "min_short_side": min_short_side,
     }

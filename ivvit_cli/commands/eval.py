@@ -85,11 +85,17 @@ def _open_targets(
     elsewhere = _parse_moved(moved)
     choose_heads(list(meta.heads), list(elsewhere), "--data")
     folders = {name: head.shards for name, head in meta.heads.items()} | elsewhere
+    chosen = choose_heads(list(meta.heads), datasets, "--dataset")
+    known = [name for name in chosen if split or meta.heads[name].eval_split]
+    if known:
+        for name in chosen:
+            if name not in known:
+                console.say(f"{name}: no validation split, left out")
     return [
         open_target(
             name, meta.heads[name].model_dump(), folder=resolve_shards(folders[name]), split=split
         )
-        for name in choose_heads(list(meta.heads), datasets, "--dataset")
+        for name in known or chosen  # without any, the first says what to do
     ]
 
 

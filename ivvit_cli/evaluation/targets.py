@@ -49,7 +49,7 @@ def open_target(
     """
     if not folder.joinpath(DATASET_FILE).is_file():
         raise InputError(
-            f"{dataset}: there are no shards at {folder}",
+            f"{dataset}: there are no shards at {folder.absolute()}",
             hint=f"name their folder: --data {dataset}=DIR",
         )
     shards = open_dataset(folder)
@@ -61,8 +61,9 @@ def open_target(
     check_classes(dataset, head["classes"], shards.classes)
     name = split or head["eval_split"]
     if name is None:
+        choices = " | ".join(sorted(shards.info.splits))
         raise InputError(
             f"{dataset}: the run had no split to validate on",
-            hint=f"choose one: --split {' | '.join(sorted(shards.info.splits))}",
+            hint=f"choose one: --dataset {dataset} --split {choices}",
         )
     return Target(dataset, shards[name], head["clip"])

@@ -175,7 +175,25 @@ def test_a_run_without_a_validation_split_says_what_to_choose(made, run):
     tiny_runs.save_run(run.parent / "unvalidated", shards, eval_split=None)
     with pytest.raises(InputError, match="films: the run had no split to validate on") as caught:
         evaluate(str(run.parent / "unvalidated"), device="cpu")
-    assert caught.value.hint == "choose one: --split val"
+    assert caught.value.hint == "choose one: --dataset films --split val"
+
+
+def test_a_dataset_without_a_validation_split_is_left_out(made, tmp_path, capsys):
+    tiny_runs.write_pictures(tmp_path / "raw", ["ant", "bee"], 1, split="train")
+    shards = {
+        "photos": tiny_runs.make_shards("imagefolder", tmp_path / "raw", tmp_path / "photos"),
+        "films": open_dataset(made / "shards"),
+    }
+    tiny_runs.save_run(tmp_path / "run", shards)
+    evaluate(str(tmp_path / "run"), device="cpu", as_json=True)
+    out, err = capsys.readouterr()
+    assert list(json.loads(out)["datasets"]) == ["films"]
+    assert "photos: no validation split, left out" in err
+    asked = document(capsys, tmp_path / "run", dataset=["photos"], split="train")
+    assert asked["datasets"]["photos"]["split"] == "train"
+    with pytest.raises(InputError) as caught:
+        evaluate(str(tmp_path / "run"), dataset=["photos"], device="cpu")
+    assert caught.value.hint == "choose one: --dataset photos --split train"
 
 
 def test_nan_scores_are_reported(made, run, capsys):
