@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,11 @@ def choose_heads(heads: Sequence[str], wanted: Sequence[str], option: str) -> li
     """
     for name in wanted:
         if name not in heads:
+            close = get_close_matches(name, heads, n=1)
+            meant = f"did you mean {close[0]}? " if close else ""
             raise UsageError(
                 f"{option} {name}: the checkpoint has no such head",
-                hint=f"its heads: {', '.join(heads)}",
+                hint=f"{meant}its heads: {', '.join(heads)}",
             )
     return list(dict.fromkeys(wanted or heads))
 

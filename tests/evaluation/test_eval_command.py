@@ -152,6 +152,12 @@ def test_usage_errors(run, options, fault):
         evaluate(str(run), **options)
 
 
+def test_a_head_that_is_nearly_there(run):
+    with pytest.raises(UsageError) as caught:
+        evaluate(str(run), dataset=["film"])
+    assert caught.value.hint == "did you mean films? its heads: toys.v1, films"
+
+
 def test_a_split_that_is_not_there(run):
     with pytest.raises(InputError, match="has no split 'test'") as caught:
         evaluate(str(run), split="test", device="cpu")
