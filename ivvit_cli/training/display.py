@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any
 
 from rich import box
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -59,6 +60,16 @@ class Screen:
         if not self._live:
             console.say(line)
         return line
+
+    def validating(self, iteration: int, line: str) -> None:
+        """Show how far a validation is."""
+        now = time.monotonic()
+        if self._live and now - self._painted >= _TERMINAL_PERIOD:
+            self._painted = now
+            self._live.update(Group(self._table(iteration), console.clean(line)), refresh=True)
+        elif not self._live and now - self._said >= _PLAIN_PERIOD:
+            self._said = now
+            console.say(line)
 
     def validated(self, iteration: int, scores: Mapping[str, Mapping[str, Any]]) -> str:
         """Show the results of a validation, and return them as a line for the log."""

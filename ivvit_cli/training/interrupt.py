@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -11,12 +12,15 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class StopSignals:
     """Note the first SIGTERM or SIGINT in `received`; the second one ends the process at once.
 
+    `on_first` is called with the name of the first one, as soon as it comes.
+
     Under torchrun only its launcher ends a process early: a terminal sends Ctrl-C to both, and the
     launcher then repeats it, so that a second signal says nothing about the user's patience.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_first: Callable[[str], object]) -> None:
         self.received = 0
+        self._on_first = on_first
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
@@ -33,7 +37,9 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = self.received or number
         if "TORCHELASTIC_RUN_ID" not in os.environ:
             for each in _SIGNALS:
                 signal.signal(each, signal.SIG_DFL)
+        if not self.received:
+            self.received = number
+            self._on_first(signal.Signals(number).name)

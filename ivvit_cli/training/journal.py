@@ -52,6 +52,10 @@ class Journal:
         """Write the tallies to metrics.jsonl."""
         self._write_metrics(self._rows(progress, rate))
 
+    def validating(self, iteration: int, dataset: str, done: int, total: int) -> None:
+        """Show how far a validation is, in samples."""
+        self._screen.validating(iteration, f"validating {dataset} {done}/{total}")
+
     def validated(self, iteration: int, scores: Mapping[str, Mapping[str, Any]]) -> None:
         """Write and show the results of a validation, {dataset: its figures}."""
         lines = [

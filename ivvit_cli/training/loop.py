@@ -99,6 +99,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self._stop = 0  # the signal that all processes agree to stop for
+        self._saved = self.progress.iteration
         self._scores: dict[str, dict[str, Any]] = {}  # of this iteration's validation
         self._module: nn.Module = self.update
         if self.ranks.world > 1:  # an update leaves the heads of other datasets without gradient
@@ -116,12 +117,19 @@ class Trainer:
         updates = all_updates(
             self.schedule, list(self.streams), self.progress.iteration, self.total
         )
-        with StopSignals() as stop, self._loader(updates) as loader:
+        with StopSignals(self._acknowledge) as stop, self._loader(updates) as loader:
             if self._validation_is_due():  # a signal had cut it short
                 self._conclude(stop)
             while self.progress.iteration < self.total:
                 self._iterate(loader, stop)
                 self._conclude(stop)
+
+    def _acknowledge(self, name: str) -> None:
+        if self.journal:
+            self.journal.say(
+                f"{name}: finishing the iteration and saving; "
+                f"a second one loses what came since iteration {self._saved}"
+            )
 
     def _loader(self, updates: Iterator[dict[str, int]]) -> UpdateLoader:
         return UpdateLoader(
@@ -241,9 +249,11 @@ class Trainer:
     def _validate(self, stop: StopSignals) -> list[str]:
         """Validate every dataset, and return those that are better than ever."""
 
-        def on_sample() -> None:
+        def on_sample(dataset: str, done: int, total: int) -> None:
             if stop.received and self.ranks.world == 1:  # several would wait for one another
                 raise ValidationCut
+            if self.journal:
+                self.journal.validating(self.progress.iteration, dataset, done, total)
 
         try:
             self._scores = self.validation.run(
@@ -273,6 +283,7 @@ class Trainer:
             state=snapshot(self.optimiser, progress, self.data, self.ranks),
             meta={**self.meta, "metrics": self._scores if validated else {}},
         )
+        self._saved = progress.iteration
         for name in better:
             link(self.run, f"best-{name}", folder)
         prune(self.run, self.periods.keep)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
@@ -37,9 +38,12 @@ class Validation:
         *,
         device: torch.device,
         ranks: Ranks,
-        on_sample: Callable[[], object] | None,
+        on_sample: Callable[[str, int, int], object],
     ) -> dict[str, dict[str, Any]]:
-        """Return each dataset's protocol, sample count and accuracies (percent)."""
+        """Return each dataset's protocol, sample count and accuracies (percent).
+
+        `on_sample(dataset, done, total)` is called after each sample of this process.
+        """
         return {
             name: {
                 "split": split.name,
@@ -57,12 +61,13 @@ class Validation:
         *,
         device: torch.device,
         ranks: Ranks,
-        on_sample: Callable[[], object] | None,
+        on_sample: Callable[[str, int, int], object],
     ) -> dict[str, int | float]:
-        protocol = self.protocols[name]
+        protocol, split = self.protocols[name], self.splits[name]
+        done = count(ranks.world, ranks.world)  # the other processes are about as far
         scores = evaluate(
             model,
-            self.splits[name],
+            split,
             dataset=name,
             views=protocol.views,
             clip=protocol.clip,
@@ -76,6 +81,6 @@ class Validation:
             threads=self.threads,
             rank=ranks.rank,
             world=ranks.world,
-            on_sample=on_sample,
+            on_sample=lambda: on_sample(name, min(next(done), len(split)), len(split)),
         )
         return figures(scores)

@@ -52,6 +52,17 @@ def test_a_line_every_ten_seconds_off_a_terminal(tmp_path, capsys, monkeypatch):
     assert shown == [f"iteration {number}/25" for number in (1, 11, 21, 25)]
 
 
+def test_a_validation_shows_how_far_it_is(tmp_path, capsys, monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    with Screen(25) as screen:
+        journal = Journal(tmp_path, screen, ["a"])
+        for done in range(1, 26):
+            journal.validating(5, "a", done, 25)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"validating a {done}/25" for done in (1, 11, 21)]
+
+
 def test_quiet(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(console.settings, "quiet", True)
     with Screen(1) as screen:
@@ -62,15 +73,20 @@ def test_quiet(tmp_path, capsys, monkeypatch):
 
 
 def test_terminal_shows_a_table(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")  # on a dumb one rich paints only the last state
     monkeypatch.setattr(console.err, "_force_terminal", True)
+    monkeypatch.setattr(console.err, "is_interactive", True)
+    monkeypatch.setattr("ivvit_cli.training.display._TERMINAL_PERIOD", 0.0)
     with Screen(10) as screen:
         journal = Journal(tmp_path, screen, ["a", "b"])
         journal.iterated(progress_at(1), 0.1, seconds=2.0, waited=0.0)
+        journal.validating(1, "b", 3, 9)
         figures = {"split": "val", "protocol": "centre crop, 32 px", "samples": 9, "top1": 12.345}
         journal.validated(1, {"a": figures})
     shown = capsys.readouterr().err
     assert "clips/s" in shown
     assert "12.35" in shown
+    assert "validating b 3/9" in shown
     assert (
         "a val top-1 12.35 % (centre crop, 32 px, 9 samples)"
         in tmp_path.joinpath("log.txt").read_text()

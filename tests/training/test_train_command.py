@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -287,6 +288,11 @@ def test_signals_end_with_a_line_and_a_code(recipe, tmp_path, number, code):
     stderr = process.communicate(timeout=30)[1]
     assert process.returncode == code
     assert f"error: {number.name}: stopped after iteration" in stderr
+    words = f"{number.name}: finishing the iteration and saving; a second one loses what came since"
+    assert stderr.count(words) == 1
+    log = tmp_path.joinpath("run", "log.txt").read_text()
+    saved = int(re.search(f"{words} iteration (\\d+)\n", log)[1])
+    assert saved % 2 == 0  # as the recipe asks
     assert stderr.splitlines()[-1] == "hint: ivvit train --resume run"
 
 
