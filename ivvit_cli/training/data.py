@@ -8,6 +8,7 @@ from typing import Any
 
 from ivvit_cli.errors import InputError, UsageError
 from ivvit_cli.evaluation.protocol import clip_arguments
+from shards.convert.sources import SOURCES
 from shards.index import DATASET_FILE
 from shards.stream.loader import TrainStream
 from shards.stream.plan import Plan
@@ -54,15 +55,36 @@ def open_sources(specs: Mapping[str, DataSpec]) -> dict[str, Source]:
         InputError: shards are missing, damaged, lack a split, or hold no sample to train on.
         UsageError: a video dataset without `clip`, or an image dataset with one.
     """
+    if missing := [name for name, spec in specs.items() if not _is_there(spec)]:
+        places = [f"data.{name} at {specs[name].folder.absolute()}" for name in missing]
+        raise InputError(
+            f"there are no finished shards of {', '.join(places)}",
+            hint=_how_to_get(missing[0], specs[missing[0]]),
+        )
     return {name: _open_source(name, spec) for name, spec in specs.items()}
 
 
+def _is_there(spec: DataSpec) -> bool:
+    return spec.folder.joinpath(DATASET_FILE).is_file()
+
+
+def _how_to_get(name: str, spec: DataSpec) -> str:
+    inside = Path(spec.shards).parts[:1] == ("data",)
+    below = ", or IVVIT_DATA=DIR in place of data/" if inside else ""
+    return (
+        f"make them: {shard_command(name, spec)}; "
+        f"or say where they are: data.{name}.shards=DIR{below}"
+    )
+
+
+def shard_command(name: str, spec: DataSpec) -> str:
+    """Return the command that makes a dataset's shards, in the layout of its name if it is one."""
+    folders = "imagefolder" if spec.clip is None else "videofolder"
+    layout = name if name in SOURCES else folders
+    return shlex.join(["ivvit", "shard", layout, "SOURCE", "-o", str(spec.folder)])
+
+
 def _open_source(name: str, spec: DataSpec) -> Source:
-    if not spec.folder.joinpath(DATASET_FILE).is_file():
-        raise InputError(
-            f"data.{name}: there are no finished shards at {spec.folder}",
-            hint=f"make them: ivvit shard {name} SOURCE -o {shlex.quote(str(spec.folder))}",
-        )
     dataset = open_dataset(spec.folder)
     train = dataset[spec.split]
     if not len(train):
