@@ -13,7 +13,7 @@ from ivvit_cli.errors import RunInterrupted, UsageError
 def train(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[key=value]...", help="Overrides; with --resume also the RUN."),
+        typer.Argument(metavar="RUN|KEY=VALUE", help="Overrides; with --resume also the RUN."),
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(metavar="NAME|FILE", help="`ivvit recipe ls` lists the names.")

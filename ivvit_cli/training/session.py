@@ -141,11 +141,16 @@ class Session:
 
     def _opening(self, prepared: Prepared, progress: RunProgress) -> list[str]:
         parameters = sum(p.numel() for p in prepared.model.parameters())
+        sources, total = prepared.sources, prepared.times.total
         lines = [
-            f"{self.run}: {parameters:,} parameters, {len(prepared.sources)} dataset"
-            f"{'s' if len(prepared.sources) > 1 else ''}, {prepared.times.total} iterations"
+            f"{self.run}: {parameters:,} parameters, {len(sources)} dataset"
+            f"{'s' if len(sources) > 1 else ''}, {total} iteration{'s' if total > 1 else ''}"
         ]
-        if self.resume:
+        lines += [f"{n}: no validation split" for n, each in sources.items() if not each.validation]
+        if self.resume and progress.iteration == total:
+            length = "iterations" if self.job.schedule["iterations"] else "epochs"
+            lines.append(f"iteration {total} was the last; for more, raise schedule.{length}")
+        elif self.resume:
             lines.append(f"going on after iteration {progress.iteration}")
         return lines + [f"changed: {change}" for change in self.changes]
 

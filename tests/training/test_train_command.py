@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from tiny_runs import make_shards, write_pictures
 from workers import plain_environment
 
 from ivvit_cli import app, runs
@@ -128,6 +129,7 @@ def test_finished_run_resumes_to_nothing(ivvit, finished):
     result = ivvit("train", "--resume", finished[0], "--json")
     assert result.code == 0
     assert json.loads(result.stdout)["iteration"] == 8
+    assert "iteration 8 was the last; for more, raise schedule.iterations" in result.stderr
     assert sorted(finished[0].joinpath("checkpoints").iterdir()) == before
 
 
@@ -184,17 +186,41 @@ def test_checkpoint_keeps_how_to_evaluate(finished):
     assert meta.heads["pictures"].min_short_side is None
 
 
-def test_missing_shards(ivvit, recipe):
-    result = ivvit("train", "--recipe", recipe, "data.films.shards=data/nowhere")
+def test_missing_shards(ivvit, recipe, tmp_path):
+    gone = ("data.films.shards=data/nowhere", "data.pictures.shards=gone")
+    result = ivvit("train", "--recipe", recipe, *gone)
     assert result.code == 3
-    assert "data/nowhere" in result.stderr
-    assert "ivvit shard" in result.stderr
+    places = f"data.pictures at {tmp_path}/gone, data.films at {tmp_path}/data/nowhere"
+    assert places in result.stderr
+    assert result.stderr.splitlines()[-1] == (
+        "hint: make them: ivvit shard imagefolder SOURCE -o gone; "
+        "or say where they are: data.pictures.shards=DIR"
+    )
+
+
+def test_missing_shards_of_a_known_layout(ivvit, recipe):
+    moved = "data.pictures.shards=data/x"
+    hint = ivvit("train", "--recipe", recipe, moved).stderr.splitlines()[-1]
+    assert hint.endswith("data.pictures.shards=DIR, or IVVIT_DATA=DIR in place of data/")
+    known = "data.ucf101={shards: x, batch: 2, clip: {sample: uniform, frames: 4}}"
+    hint = ivvit("train", "--recipe", recipe, known).stderr.splitlines()[-1]
+    assert hint.startswith("hint: make them: ivvit shard ucf101 SOURCE -o x;")
 
 
 def test_small_videos_are_mentioned(ivvit, recipe):
     result = ivvit("train", "--recipe", recipe, "--dry-run", "data.films.min_short_side=100")
     assert result.code == 0
     assert "warning: films: the short side of 12 of 12 samples is below 100" in result.stderr
+
+
+def test_a_dataset_without_validation_is_mentioned(ivvit, recipe, tmp_path):
+    write_pictures(tmp_path / "raw", ["ant", "bee"], 3, split="train")
+    make_shards("imagefolder", tmp_path / "raw", tmp_path / "photos")
+    photos = ("data.pictures.shards=photos", "schedule.iterations=1")
+    result = ivvit("train", "--recipe", recipe, *photos)
+    assert result.code == 0
+    assert "pictures: no validation split\n" in result.stderr
+    assert "films: no" not in result.stderr
 
 
 @pytest.mark.parametrize("missing", ["clip", "epochs"])
