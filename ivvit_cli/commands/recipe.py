@@ -136,7 +136,24 @@ def check(name: Name, overrides: Overrides = None, as_json: Json = False) -> Non
     checked = {"weights": weights, **datasets}
     rows += [(what, found["state"], found["detail"]) for what, found in checked.items()]
     console.table(f"Recipe {name}", ["what", "state", "detail"], rows)
-    console.next_step(shlex.join(["ivvit", "train", "--recipe", name, *(overrides or [])]))
+    if lacking := _lacking(job, weights, datasets):
+        for hint in lacking:
+            console.say(f"before training: {hint}")
+    else:
+        console.next_step(shlex.join(["ivvit", "train", "--recipe", name, *(overrides or [])]))
+
+
+def _lacking(job: "Job", weights: dict[str, Any], datasets: dict[str, Any]) -> list[str]:
+    """Return what to do before training can start: shards to make, weights to get."""
+    from shards.convert.sources import SOURCES
+
+    hints = [f"{weights['detail']}: {weights['hint']}"] if weights["state"] != "good" else []
+    for dataset, spec in job.data.items():
+        if datasets[dataset]["state"] != "good":
+            folders = "videofolder" if spec.clip else "imagefolder"
+            layout = dataset if dataset in SOURCES else folders
+            hints.append(shlex.join(["ivvit", "shard", layout, "SRC", "-o", str(spec.folder)]))
+    return hints
 
 
 def _check_dataset(dataset: str, spec: "DataSpec") -> dict[str, Any]:
@@ -177,6 +194,6 @@ def _check_weights(model: "JointModel", source: str | None) -> dict[str, Any]:
         return {"state": "good", "detail": f"{source}, fetched when training starts"}
     try:
         report = load_weights(model.to_empty(device="cpu"), source)
-    except EnvironmentFault:
-        return {"state": "not there yet", "detail": source}
+    except EnvironmentFault as error:
+        return {"state": "not there yet", "detail": source, "hint": error.hint}
     return {"state": "good", "detail": report.lines()[0]}

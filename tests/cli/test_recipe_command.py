@@ -63,7 +63,9 @@ def test_check_says_what_it_checked(ivvit_here: Ivvit) -> None:
     assert table.code == 0
     assert "85.8 M parameters, 224 px" in table.stdout
     assert "not there yet" in table.stdout
-    assert table.stderr == "next: ivvit train --recipe iv-vit optim.lr=1\n"
+    assert "before training: ivvit shard ucf101 SRC -o data/ucf101\n" in table.stderr
+    assert "before training: weights/tokshift-k400.pth: github.com/VideoNetworks" in table.stderr
+    assert "next:" not in table.stderr
 
 
 @pytest.mark.parametrize(
@@ -96,6 +98,21 @@ def test_check_finds_what_train_would_refuse(
     assert done.stderr.startswith(f"error: {error}")
 
 
+def test_check_names_the_layout_of_one_s_own_data(ivvit_here: Ivvit) -> None:
+    photos = "data.a={shards: a b, batch: 1}"
+    clips = "data.b={shards: b, batch: 1, clip: {sample: uniform}}"
+    done = ivvit_here("recipe", "check", "iv-vit-small", photos, clips)
+    assert "ivvit shard imagefolder SRC -o 'a b'\n" in done.stderr
+    assert "ivvit shard videofolder SRC -o b\n" in done.stderr
+
+
+def test_check_suggests_training_when_it_can_start(ivvit_here: Ivvit, tmp_path: Path) -> None:
+    make_shards("imagefolder", _pictures(tmp_path), tmp_path / "data/cifar100")
+    others = ("data.cifar100.split=val", "data.ucf101=null", "data.tiny-imagenet=null")
+    done = ivvit_here("recipe", "check", "iv-vit-small", *others)
+    assert done.stderr == f"next: ivvit train --recipe iv-vit-small {' '.join(others)}\n"
+
+
 def test_check_lets_epochs_stand_where_one_dataset_is_trained(ivvit_here: Ivvit) -> None:
     one = ("data.ucf101=null", "data.tiny-imagenet=null")
     epochs = ("schedule={iterations: null, epochs: 3}", "checkpoint.every=1ep")
@@ -113,7 +130,9 @@ def test_check_takes_the_weights_that_train_would_take(ivvit_here: Ivvit, tmp_pa
         found = check(source).json["weights"]
         assert found["state"] == "good"
         assert found["detail"].startswith(f"{source} (ivvit): 30 of 30 ")
-    assert check("none.pth").json["weights"] == {"state": "not there yet", "detail": "none.pth"}
+    absent = check("none.pth").json["weights"]
+    assert (absent["state"], absent["detail"]) == ("not there yet", "none.pth")
+    assert "model.weights=" in absent["hint"]
     assert check("hf:a/b").json["weights"]["detail"] == "hf:a/b, fetched when training starts"
     assert check("r@step-21").code == 3
     assert check("r", "model.backbone_args.depth=3").code == 3
