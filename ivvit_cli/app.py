@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from typer.core import TyperCommand, TyperGroup
 
 from ivvit_cli import __version__, console
 from ivvit_cli.commands import data, demo, doctor, eval, predict, recipe, shard, train
@@ -37,7 +38,28 @@ _GROUP: dict[str, Any] = {
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
 
-app = typer.Typer(**_GROUP, epilog=EPILOG, pretty_exceptions_enable=False)
+
+class _PlainFlags:
+    """Makes help show a flag without a type, as it takes no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, with an empty word for the value of a flag."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
+
+
+class _Command(_PlainFlags, TyperCommand):
+    pass
+
+
+class _Group(_PlainFlags, TyperGroup):
+    pass
+
+
+app = typer.Typer(**_GROUP, cls=_Group, epilog=EPILOG, pretty_exceptions_enable=False)
 
 
 def _help(function: Callable[..., None]) -> str:
@@ -50,11 +72,11 @@ def _help(function: Callable[..., None]) -> str:
 
 
 def _add(group: typer.Typer, name: str, function: Callable[..., None], panel: str) -> None:
-    group.command(name, help=_help(function), rich_help_panel=panel)(function)
+    group.command(name, cls=_Command, help=_help(function), rich_help_panel=panel)(function)
 
 
 def _add_group(name: str, about: str, panel: str, **functions: Callable[..., None]) -> None:
-    group = typer.Typer(**_GROUP, help=about)
+    group = typer.Typer(**_GROUP, cls=_Group, help=about)
     for command, function in functions.items():
         _add(group, command, function, "Commands")
     app.add_typer(group, name=name, rich_help_panel=panel)

@@ -40,6 +40,12 @@ def test_the_version_is_a_result(ivvit: Ivvit) -> None:
     assert ivvit("--version") == Result(0, f"ivvit {ivvit_cli.__version__}\n", "")
 
 
+def test_help_shows_flags_without_a_value(ivvit: Ivvit) -> None:
+    for args in ((), ("recipe",), ("train",), ("shard",)):
+        assert "<bool>" not in ivvit(*args, "--help").stdout
+    assert "<int>" in ivvit("shard", "--help").stdout
+
+
 def test_a_bare_command_shows_its_help(ivvit: Ivvit) -> None:
     for args in ((), ("recipe",)):
         done = ivvit(*args)
