@@ -10,6 +10,7 @@ import simplejpeg
 
 from shards.convert.errors import BadMedia
 from shards.convert.ffmpeg import find_ffmpeg
+from shards.convert.media import sniff_kind
 from shards.convert.mjpeg import split_jpegs
 from shards.convert.process import Finished, LimitExceeded, Limits, run_bounded
 from shards.convert.timing import SECOND, frame_rate, is_even, parse_times, resample
@@ -79,6 +80,7 @@ def read_video(
     try:
         done = run_bounded(command, limits)
         if done.code:
+            sniff_kind(path)  # raises for a file of no known format, in the words of `predict`
             raise ValueError(_reason(done))
         return _assemble(split_jpegs(done.output), parse_times(done.side), fps)
     except (ValueError, LimitExceeded) as error:

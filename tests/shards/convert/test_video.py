@@ -11,6 +11,7 @@ import simplejpeg
 from media import make_frames, run_ffmpeg, write_video
 from PIL import Image
 
+from shards.convert.media import sniff_kind
 from shards.convert.process import Limits
 from shards.convert.video import MAX_FRAMES, read_video
 from shards.errors import InputError
@@ -170,7 +171,8 @@ def test_a_video_that_is_cut_short_is_refused(tmp_path, name: str, cut: float) -
     ("name", "content", "reason"),
     [
         ("empty.mp4", b"", "is empty"),
-        ("text.avi", b"hello " * 100, "is not a video, or its start"),
+        ("text.avi", b"hello " * 100, "is neither an image nor a video"),
+        ("cut.webm", b"\x1a\x45\xdf\xa3" + b"hello " * 100, "is not a video, or its start"),
         ("none.mp4", None, "no such file"),
     ],
 )
@@ -234,3 +236,13 @@ def test_frames_are_plain_jpeg(tmp_path) -> None:
     video = read_video(write_video(tmp_path / "a.mp4", make_frames(2)))
     with Image.open(io.BytesIO(video.frames[0])) as picture:
         assert (picture.format, picture.mode, picture.size) == ("JPEG", "RGB", (64, 48))
+
+
+def test_a_file_of_no_known_format_is_called_so_as_predict_calls_it(tmp_path: Path) -> None:
+    path = tmp_path / "notes.mp4"
+    path.write_text("no video at all\n" * 50)
+    with pytest.raises(InputError) as sniffed:
+        sniff_kind(path)
+    with pytest.raises(InputError) as read:
+        read_video(path)
+    assert str(read.value) == str(sniffed.value)
