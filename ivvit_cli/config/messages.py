@@ -35,7 +35,7 @@ _WORDS = {  # pydantic's error type -> what the value must be; {…} comes from 
 
 
 def explain(error: ValidationError, tree: Tree) -> list[str]:
-    """Return one line `place: key: what is wrong` for each faulty key, in the order of the lines."""
+    """Return one line `place: key: what is wrong` for each faulty key, sorted by line."""
     faults: dict[Path, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         faults.setdefault(_real_path(detail, tree.value), []).append(detail)
