@@ -19,6 +19,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 COLUMNS = 12  # pictures in a row of the contact sheet
 FRAMES = 6  # of each video on it
+OF_VIDEOS = ("fps", "quality", "layout")  # options that images are converted without
 
 
 def ls(
@@ -93,6 +94,7 @@ def verify(folder: Folder, as_json: Json = False) -> None:
       ivvit data verify data/ucf101
       ivvit data verify data/ucf101 --json
     """
+    from shards.convert.report import counted
     from shards.convert.verify import verify as check
 
     with console.progress("verify", None, "shards") as bar:
@@ -103,9 +105,10 @@ def verify(folder: Folder, as_json: Json = False) -> None:
         rows = [(problem.shard, problem.kind, problem.detail) for problem in report.problems]
         console.table("Problems", ["file", "kind", "detail"], rows)
     else:
-        console.say(f"{folder}: {report.samples} samples, all sound")
+        console.say(f"{folder}: {counted(report.samples, 'sample')}, all sound")
     if not report.ok:
-        console.fail(f"{folder}: {len(report.problems)} problems", "convert again with ivvit shard")
+        problems = counted(len(report.problems), "problem")
+        console.fail(f"{folder}: {problems}", "convert again with ivvit shard")
         raise typer.Exit(1)
 
 
@@ -150,7 +153,10 @@ def _summarise(info: "DatasetInfo") -> None:
     columns = ["split", "samples", "frames", "shards", "size", "missing", "skipped"]
     console.table(f"{info.name}: {info.kind}s of {len(info.classes)} classes", columns, rows)
     console.say(f"classes: {', '.join(info.classes[:8])}{' …' if len(info.classes) > 8 else ''}")
-    options = ", ".join(f"{key} {value}" for key, value in info.options.items() if value)
+    unused = OF_VIDEOS if info.kind == "image" else ()
+    options = ", ".join(
+        f"{key} {value}" for key, value in info.options.items() if value and key not in unused
+    )
     console.say(f"converted with: {options}; {' '.join(' '.join(t) for t in info.tools.items())}")
 
 

@@ -132,9 +132,10 @@ def _run(
         bars: list[console.Progress] = []
 
         def advance(done: int, total: int) -> None:
-            if not bars:
+            if not done:  # the call before the first item
                 bars.append(stack.enter_context(console.progress("shard", total, unit)))
-            bars[0].advance()
+            else:
+                bars[0].advance()
 
         return conversion.run(
             folder,
@@ -159,6 +160,8 @@ def _parse_bytes(text: str) -> int:
 
 
 def _show(report: "Report", folder: Path, dry_run: bool) -> None:
+    from shards.convert.report import counted
+
     about = "about " if dry_run else ""
     rows = [
         (name, row["samples"], row["shards"], f"{about}{row['bytes'] / 1e6:.1f} MB")
@@ -177,7 +180,15 @@ def _show(report: "Report", folder: Path, dry_run: bool) -> None:
     counts += f", {report.skipped} skipped, {report.written} written to {folder}"
     console.say(counts)
     if report.reused:
-        console.say(f"{report.reused} shards were already there")
-    if report.missing or report.skipped:
-        console.say(f"what was left out, and why: {folder / 'skipped.jsonl'}")
+        console.say(f"already there: {counted(report.reused, 'shard')}")
+    _show_left_out(report, folder)
     console.next_step(f"ivvit data show {folder}")
+
+
+def _show_left_out(report: "Report", folder: Path) -> None:
+    for reason in report.reasons:
+        console.say(f"skipped: {reason}")
+    if report.missing > report.listed / 2:
+        console.warn(f"most of what is listed is missing: {report.missing} of {report.listed}")
+    if report.missing or report.skipped > len(report.reasons):
+        console.say(f"what was left out, and why: {folder / 'skipped.jsonl'}")

@@ -43,7 +43,7 @@ class Conversion:
             row["shards"] += 1
             row["bytes"] += sum(estimate(item, self.listing.kind) for item in plan.items)
         labels = {item.label for item in self.listing.items}
-        return replace(Report.of(self.listing, splits, labels, skipped=0, reused=0), written=0)
+        return replace(Report.of(self.listing, splits, labels, skipped=(), reused=0), written=0)
 
     def run(
         self,
@@ -81,6 +81,8 @@ class Conversion:
         self, todo: list[ShardPlan], workers: int, on_bad: str, on_progress: Progress | None
     ) -> Iterator[Sample | Skipped]:
         items = [item for plan in todo for item in plan.items]
+        if on_progress:
+            on_progress(0, len(items))
         for done, result in enumerate(ordered(self._convert, items, workers), start=1):
             if isinstance(result, Skipped) and on_bad == "fail":
                 raise InputError(

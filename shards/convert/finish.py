@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ import numpy as np
 
 from shards.convert.folder import index_name, remove_stale
 from shards.convert.items import Listing
+from shards.convert.media import sniff_kind
 from shards.convert.options import Options
 from shards.convert.plan import ShardPlan
 from shards.convert.report import Row
+from shards.convert.samples import Skipped
 from shards.convert.writer import finished_record
 from shards.errors import InputError
 from shards.index import (
@@ -39,7 +41,7 @@ class Finished:
 
     splits: dict[str, Row]
     labels: set[int]
-    skipped: int
+    skipped: tuple[Skipped, ...]
 
 
 def finish(
@@ -58,11 +60,13 @@ def finish(
         InputError: no sample was written at all.
     """
     records = [(plan, _record(out, plan)) for plan in plans]
-    skipped = [row for _, record in records for row in record.header["skipped"]]
+    skipped = [Skipped(**row) for _, record in records for row in record.header["skipped"]]
     _write_skipped(out, listing, skipped)
     full = [(plan.split, record) for plan, record in records if record.header["shard"]]
     if not full:
-        raise _nothing_written(out, listing, skipped)
+        for plan in plans:  # else they would keep another dataset out of the folder
+            (out / plan.record).unlink()
+        raise _nothing_converted(out, listing, skipped)
     _drop_other_manifest(out, [record.header["shard"] for _, record in full])
     splits = {
         split: _merge(out, listing, split, [record for _, record in group])
@@ -72,7 +76,7 @@ def finish(
     remove_stale(out, listing.name, _names(plans, splits))
     rows = {name: _row(info) for name, info in splits.items()}
     labels = {label for _, record in full for label in np.unique(record.samples["label"]).tolist()}
-    return Finished(rows, labels, len(skipped))
+    return Finished(rows, labels, tuple(skipped))
 
 
 def _drop_other_manifest(out: Path, shards: list[dict[str, Any]]) -> None:
@@ -92,8 +96,8 @@ def _record(out: Path, plan: ShardPlan) -> Index:
     return record
 
 
-def _write_skipped(out: Path, listing: Listing, skipped: list[dict[str, str]]) -> None:
-    rows = skipped + [
+def _write_skipped(out: Path, listing: Listing, skipped: Sequence[Skipped]) -> None:
+    rows = [asdict(item) for item in skipped] + [
         {"source": item.source, "split": item.split, "reason": "missing: listed, but not there"}
         for item in listing.missing
     ]
@@ -156,12 +160,24 @@ def _manifest(
     )
 
 
-def _nothing_written(out: Path, listing: Listing, skipped: list[dict[str, str]]) -> InputError:
+def _nothing_converted(out: Path, listing: Listing, skipped: Sequence[Skipped]) -> InputError:
     if skipped:
-        why = f"{len(skipped)} skipped, the first ({skipped[0]['source']}) {skipped[0]['reason']}"
+        why = f"{len(skipped)} skipped, the first ({skipped[0].source}) {skipped[0].reason}"
     else:
         why = f"all {len(listing.missing)} listed items are missing"
-    return InputError(f"{out}: nothing was written: {why}", hint=f"see {out / SKIPPED_FILE}")
+    hint = (_other_layout(listing) if skipped else None) or f"see {out / SKIPPED_FILE}"
+    return InputError(f"{out}: nothing could be converted: {why}", hint=hint)
+
+
+def _other_layout(listing: Listing) -> str | None:
+    """Suggest the layout of plain folders for the other kind, if all the files are of it."""
+    other = "image" if listing.kind == "video" else "video"
+    try:
+        if all(item.path and sniff_kind(item.path) == other for item in listing.items):
+            return f"they are {other}s: ivvit shard {other}folder"
+    except InputError:  # a file of neither kind
+        pass
+    return None
 
 
 def _names(plans: Sequence[ShardPlan], splits: dict[str, SplitInfo]) -> set[str]:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from shards.convert.items import Listing
+from shards.convert.samples import Skipped
+
+REASONS = 3  # of items skipped, told on the spot; skipped.jsonl has them all
 
 Row = dict[str, int]  # of one split: samples, shards, bytes
 
@@ -13,7 +16,8 @@ Row = dict[str, int]  # of one split: samples, shards, bytes
 class Report:
     """The outcome of a conversion, or its forecast; `document()` is its JSON document.
 
-    `notes` are sentences about the dataset; `reused` counts the shards of earlier runs.
+    `notes` are sentences about the dataset; `reused` counts the shards of earlier runs; `reasons`
+    say of the first items skipped what is wrong with them.
     """
 
     dataset: str
@@ -27,10 +31,16 @@ class Report:
     duplicate: int
     notes: tuple[str, ...]
     reused: int
+    reasons: tuple[str, ...]
 
     @classmethod
     def of(
-        cls, listing: Listing, splits: dict[str, Row], labels: set[int], skipped: int, reused: int
+        cls,
+        listing: Listing,
+        splits: dict[str, Row],
+        labels: set[int],
+        skipped: Sequence[Skipped],
+        reused: int,
     ) -> "Report":
         """Return the report of a listing that became these splits, with samples of `labels`."""
         missing = len(listing.missing)
@@ -42,10 +52,11 @@ class Report:
             listed=len(listing.items) + missing,
             written=sum(row["samples"] for row in splits.values()),
             missing=missing,
-            skipped=skipped,
+            skipped=len(skipped),
             duplicate=listing.duplicates,
             notes=listing.notes + _empty_classes(listing.classes, labels),
             reused=reused,
+            reasons=tuple(f"{item.source}: {item.reason}" for item in skipped[:REASONS]),
         )
 
     def document(self) -> dict[str, Any]:
@@ -73,3 +84,8 @@ def _empty_classes(classes: tuple[str, ...], labels: set[int]) -> tuple[str, ...
 def some(names: Sequence[str]) -> str:
     """Return the first names of a long list, to be read in one line."""
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+
+
+def counted(count: int, noun: str) -> str:
+    """Return `1 file`, `2 files`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

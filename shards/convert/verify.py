@@ -55,7 +55,7 @@ def verify(folder: Path, *, on_progress: Progress | None = None) -> VerifyReport
         InputError: there is no such folder.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder of shards")
+        raise InputError(f"{folder}: no such folder of shards", hint="ivvit data ls")
     info, problems = _read_manifest(folder)
     findings = _check_shards(folder, _expected(info), on_progress)
     problems += [problem for found in findings.values() for problem in found.problems]

@@ -1,5 +1,6 @@
 """One module per dataset layout. Each lists its items; none converts or copies anything."""
 
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 
@@ -49,7 +50,10 @@ def list_source(
         InputError: the folder is missing, laid out otherwise, or holds nothing.
     """
     if source not in SOURCES:
-        raise UsageError(f"dataset {source}: use one of {', '.join(SOURCES)}")
+        close = get_close_matches(source, SOURCES, n=1)
+        meant = f" — did you mean {close[0]!r}?" if close else ""
+        known = f"the datasets are {', '.join(SOURCES)}"
+        raise UsageError(f"no dataset {source!r} is known{meant}", hint=known)
     if protocol is not None and source not in PROTOCOLS:
         raise UsageError(f"protocol {protocol}: only {' and '.join(PROTOCOLS)} has protocols")
     options: dict[str, object] = {}

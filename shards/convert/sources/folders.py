@@ -5,7 +5,7 @@ from pathlib import Path
 
 from shards.convert.items import SPLITS, Item, Listing
 from shards.convert.keys import assign_keys
-from shards.convert.report import some
+from shards.convert.report import counted, some
 from shards.convert.sources.scan import (
     files,
     folders,
@@ -86,11 +86,14 @@ def _notes(root: Path, splits: dict[str, Path]) -> list[str]:
     tops = dict.fromkeys((root, *splits.values()))
     stray = [relative(path, root) for top in tops for path in files(top)]
     if stray:
-        notes.append(f"{len(stray)} files beside the class folders, not sharded: {some(stray)}")
+        notes.append(
+            f"{counted(len(stray), 'file')} beside the class folders, not sharded: {some(stray)}"
+        )
     nested = [path for top in splits.values() for inner in folders(top) for path in folders(inner)]
     if nested:
         names = some([relative(path, root) for path in nested])
-        notes.append(f"{len(nested)} folders within class folders were not looked into: {names}")
+        count = counted(len(nested), "folder")
+        notes.append(f"{count} within class folders, not looked into: {names}")
     beside = [path.name for path in folders(root) if path not in (*splits.values(), root)]
     if root not in splits.values() and beside:
         notes.append(f"not a split, not sharded: {some(beside)}")

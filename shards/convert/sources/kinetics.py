@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shards.convert.items import SPLITS, Item, Listing, Missing
 from shards.convert.keys import assign_keys
-from shards.convert.report import some
+from shards.convert.report import counted, some
 from shards.convert.sources.folders import list_classes, split_folders
 from shards.convert.sources.scan import files, folders, relative, require_folder, size_of
 from shards.errors import InputError
@@ -105,7 +105,7 @@ def _notes(root: Path, tables: list[Path], listed: Counter[str]) -> list[str]:
     notes = [f"listed by {', '.join(relative(table, root) for table in tables)}"]
     repeated = [stem for stem, times in listed.items() if times > 1]
     if repeated:
-        notes.append(f"{len(repeated)} videos are listed more than once: {some(repeated)}")
+        notes.append(f"{counted(len(repeated), 'video')} listed more than once: {some(repeated)}")
     return notes
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shards.convert.items import Extracted, Item, Listing, Missing
 from shards.convert.keys import assign_keys
-from shards.convert.report import some
+from shards.convert.report import counted, some
 from shards.convert.sources.scan import size_of
 from shards.errors import InputError
 from shards.index import Kind
@@ -105,4 +105,6 @@ def _repeated(mentions: Counter[str]) -> list[str]:
     repeated = [source for source, times in mentions.items() if times > 1]
     if not repeated:
         return []
-    return [f"{len(repeated)} are listed with several labels or splits: {some(repeated)}"]
+    return [
+        f"{counted(len(repeated), 'file')} listed with several labels or splits: {some(repeated)}"
+    ]

@@ -222,7 +222,7 @@ def test_when_nothing_can_be_written_that_is_an_error(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / "pets" / name).mkdir(parents=True)
         (tmp_path / "pets" / name / "x.jpg").write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"nothing was written: 2 skipped, .*a/x\.jpg"):
+    with pytest.raises(InputError, match=r"nothing could be converted: 2 skipped, .*a/x\.jpg"):
         convert("imagefolder", tmp_path / "pets", tmp_path / "out")
     assert not (tmp_path / "out/dataset.json").exists()
     assert len((tmp_path / "out/skipped.jsonl").read_text().splitlines()) == 2
@@ -288,7 +288,7 @@ def test_a_run_that_fails_leaves_what_was_finished(tmp_path: Path) -> None:
     assert sums(tmp_path / "out") == before
     for path in (tmp_path / "pets").rglob("*.png"):
         path.write_bytes(b"")
-    with pytest.raises(InputError, match="nothing was written"):
+    with pytest.raises(InputError, match="nothing could be converted"):
         convert("imagefolder", tmp_path / "pets", tmp_path / "out")
     assert sums(tmp_path / "out")["dataset.json"] == before["dataset.json"]
     assert verify(tmp_path / "out").ok

@@ -89,3 +89,11 @@ def test_a_folder_that_is_not_there_is_bad_input(ivvit, command: str) -> None:
     done = ivvit("data", command, "none")
     assert (done.code, done.stdout) == (3, "")
     assert "error: none: no such folder" in done.stderr
+    assert "hint: ivvit " in done.stderr
+
+
+def test_only_the_options_that_count_are_shown(ivvit, shards: Path) -> None:
+    videos = ivvit("data", "show", shards / "clips", "-o", "a.png").stderr
+    images = ivvit("data", "show", shards / "pets", "-o", "b.png").stderr
+    assert ("quality 3" in videos, "layout mjpg" in videos) == (True, True)
+    assert ("quality" in images, "layout" in images, "shard_size" in images) == (False, False, True)

@@ -54,7 +54,7 @@ def test_a_file_with_two_labels_is_two_samples(clips: Path) -> None:
     listing = list_source("csv", clips / "a.csv")
     assert [item.key for item in listing.items] == ["jump_train_down", "jump_train_up"]
     assert listing.duplicates == 0
-    assert listing.notes == ("1 are listed with several labels or splits: videos/jump.mp4",)
+    assert listing.notes == ("1 file listed with several labels or splits: videos/jump.mp4",)
 
 
 @pytest.mark.parametrize("folder", ["videos", "."])

@@ -24,7 +24,9 @@ def test_it_converts_and_tells_what_it_did(ivvit, tmp_path: Path, pets: Path) ->
     assert done.code == 0
     assert done.stdout.split()[:4] == ["split", "samples", "shards", "size"]
     assert "17 listed, 0 missing, 1 skipped, 16 written to out" in done.stderr
-    assert "skipped.jsonl" in done.stderr
+    reason = "is not an image of an allowed format"
+    assert f"skipped: val/cat/notes.txt: {reason}\n" in done.stderr
+    assert "skipped.jsonl" not in done.stderr  # all of them have been named
     assert "next: ivvit data show out" in done.stderr
 
 
@@ -56,7 +58,7 @@ def test_what_was_skipped_can_be_tried_again(ivvit, pets: Path) -> None:
     assert ivvit("shard", "imagefolder", pets, "-o", "out", "--json").json["skipped"] == 1
     done = ivvit("shard", "imagefolder", pets, "-o", "out", "--retry-failed")
     assert "0 skipped, 16 written" in done.stderr
-    assert "1 shards were already there" in done.stderr
+    assert "already there: 1 shard" in done.stderr
 
 
 def test_without_o_it_writes_below_the_data_folder(ivvit, tmp_path: Path, pets: Path) -> None:
@@ -89,9 +91,9 @@ def test_options_reach_the_manifest(ivvit, tmp_path: Path) -> None:
         (("imagefolder", "pets", "--shard-size", "big"), 2, "--shard-size big"),
         (("imagefolder", "pets", "--on-bad", "maybe"), 2, "on-bad"),
         (("ucf101", "pets", "--fold", "0"), 2, "fold 0"),
-        (("ucf", "pets"), 2, "dataset ucf: use one of cifar10"),
+        (("ucf11", "pets"), 2, "no dataset 'ucf11' is known — did you mean 'ucf101'?"),
         (("ucf101", "pets"), 3, "no such file"),
-        (("videofolder", "pets"), 3, "nothing was written: 16 skipped"),
+        (("videofolder", "pets"), 3, "nothing could be converted: 16 skipped"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_its_code(ivvit, pets: Path, args, code, message) -> None:
@@ -101,6 +103,34 @@ def test_a_wrong_call_is_one_line_and_its_code(ivvit, pets: Path, args, code, me
     assert len(errors) == 1
     assert message in errors[0]
     assert "Traceback" not in done.stderr
+
+
+def test_the_first_that_were_skipped_are_named(ivvit, pets: Path) -> None:
+    for number in range(4):
+        (pets / f"val/cat/{number}.txt").write_text("no image")
+    done = ivvit("shard", "imagefolder", pets, "-o", "out")
+    assert done.stderr.count("skipped: val/cat/") == 3
+    assert "what was left out, and why: out/skipped.jsonl" in done.stderr
+
+
+def test_it_warns_when_most_is_missing(ivvit, tmp_path: Path) -> None:
+    write_image(tmp_path / "0.png", make_frames(1)[0])
+    (tmp_path / "train.csv").write_text("0.png,a\n1.png,a\n2.png,b\n")
+    done = ivvit("-q", "shard", "csv", "train.csv", "-o", "out")
+    assert done.stderr == "warning: most of what is listed is missing: 2 of 3\n"
+    (tmp_path / "train.csv").write_text("0.png,a\n1.png,a\n")
+    assert ivvit("-q", "shard", "csv", "train.csv", "-o", "out").stderr == ""
+
+
+def test_the_wrong_layout_is_named_and_leaves_nothing_in_the_way(ivvit, pets: Path) -> None:
+    wrong = ivvit("shard", "videofolder", pets, "-o", "out")
+    assert wrong.code == 3
+    assert "hint: they are images: ivvit shard imagefolder\n" in wrong.stderr
+    assert ivvit("shard", "imagefolder", pets.rename(pets.with_name("cats")), "-o", "out").code == 0
+    (pets / "a").mkdir(parents=True)
+    (pets / "a/notes.mp4").write_text("no video")
+    other = ivvit("shard", "videofolder", pets, "-o", "other")
+    assert "hint: see other/skipped.jsonl\n" in other.stderr
 
 
 def test_a_bad_item_ends_the_run_when_asked(ivvit, pets: Path) -> None:

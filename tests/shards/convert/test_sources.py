@@ -237,7 +237,7 @@ def test_a_kinetics_clip_may_have_two_labels_and_a_thumbnail(tmp_path: Path) -> 
         ("a_000000_000010_val_yoga", "yoga", "x/y/z/a_000000_000010.mp4"),
         ("b_000000_000010", "yoga", "b_000000_000010.MP4"),
     ]
-    assert listing.notes[1] == "1 videos are listed more than once: a_000000_000010"
+    assert listing.notes[1] == "1 video listed more than once: a_000000_000010"
 
 
 def test_a_damaged_kinetics_csv_is_refused_with_its_line(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_folders_without_splits_are_all_train(tmp_path: Path) -> None:
     assert listing.classes == ("empty", "left hand", "run")
     assert listing.flip_unsafe == ("left hand",)
     assert [item.key for item in listing.items] == ["left_hand_0", "run_0"]
-    assert listing.notes == ("1 folders within class folders were not looked into: run/deeper",)
+    assert listing.notes == ("1 folder within class folders, not looked into: run/deeper",)
 
 
 def test_folders_with_splits_share_their_classes(tmp_path: Path) -> None:
@@ -299,5 +299,6 @@ def test_a_missing_and_an_empty_folder_are_one_line_with_the_layout(tmp_path, so
 
 
 def test_an_unknown_dataset_names_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="dataset ucf: use one of cifar10, "):
+    with pytest.raises(UsageError, match="'ucf' is known — did you mean 'ucf101'") as caught:
         list_source("ucf", Path())
+    assert (caught.value.hint or "").startswith("the datasets are cifar10, ")
