@@ -145,15 +145,11 @@ def check(name: Name, overrides: Overrides = None, as_json: Json = False) -> Non
 
 def _lacking(job: "Job", weights: dict[str, Any], datasets: dict[str, Any]) -> list[str]:
     """Return what to do before training can start: shards to make, weights to get."""
-    from shards.convert.sources import SOURCES
+    from ivvit_cli.training.data import shard_command
 
     hints = [f"{weights['detail']}: {weights['hint']}"] if weights["state"] != "good" else []
-    for dataset, spec in job.data.items():
-        if datasets[dataset]["state"] != "good":
-            folders = "videofolder" if spec.clip else "imagefolder"
-            layout = dataset if dataset in SOURCES else folders
-            hints.append(shlex.join(["ivvit", "shard", layout, "SRC", "-o", str(spec.folder)]))
-    return hints
+    missing = (name for name in job.data if datasets[name]["state"] != "good")
+    return hints + [shard_command(name, job.data[name]) for name in missing]
 
 
 def _check_dataset(dataset: str, spec: "DataSpec") -> dict[str, Any]:

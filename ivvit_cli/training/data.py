@@ -81,7 +81,7 @@ def shard_command(name: str, spec: DataSpec) -> str:
     """Return the command that makes a dataset's shards, in the layout of its name if it is one."""
     folders = "imagefolder" if spec.clip is None else "videofolder"
     layout = name if name in SOURCES else folders
-    return shlex.join(["ivvit", "shard", layout, "SOURCE", "-o", str(spec.folder)])
+    return shlex.join(["ivvit", "shard", layout, "SRC", "-o", str(spec.folder)])
 
 
 def _open_source(name: str, spec: DataSpec) -> Source:

@@ -193,7 +193,7 @@ def test_missing_shards(ivvit, recipe, tmp_path):
     places = f"data.pictures at {tmp_path}/gone, data.films at {tmp_path}/data/nowhere"
     assert places in result.stderr
     assert result.stderr.splitlines()[-1] == (
-        "hint: make them: ivvit shard imagefolder SOURCE -o gone; "
+        "hint: make them: ivvit shard imagefolder SRC -o gone; "
         "or say where they are: data.pictures.shards=DIR"
     )
 
@@ -204,7 +204,7 @@ def test_missing_shards_of_a_known_layout(ivvit, recipe):
     assert hint.endswith("data.pictures.shards=DIR, or IVVIT_DATA=DIR in place of data/")
     known = "data.ucf101={shards: x, batch: 2, clip: {sample: uniform, frames: 4}}"
     hint = ivvit("train", "--recipe", recipe, known).stderr.splitlines()[-1]
-    assert hint.startswith("hint: make them: ivvit shard ucf101 SOURCE -o x;")
+    assert hint.startswith("hint: make them: ivvit shard ucf101 SRC -o x;")
 
 
 def test_small_videos_are_mentioned(ivvit, recipe):
