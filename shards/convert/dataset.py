@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from shards.convert.ffmpeg import find_ffmpeg
 from shards.convert.finish import finish
@@ -161,30 +162,13 @@ def convert(
     root: Path,
     out: Path,
     *,
-    fold: int = 1,
-    protocol: str | None = None,
-    short_side: int | None = None,
-    fps: float | None = None,
-    quality: int = QUALITY,
-    layout: str = "mjpg",
-    shard_size: int = SHARD_SIZE,
     workers: int | None = None,
     on_bad: str = "skip",
     retry_failed: bool = False,
     on_progress: Progress | None = None,
+    **options: Any,
 ) -> Report:
-    """Convert the dataset in `root` to shards in `out`: `prepare`, then `Conversion.run`."""
-    conversion = prepare(
-        source,
-        root,
-        fold=fold,
-        protocol=protocol,
-        short_side=short_side,
-        fps=fps,
-        quality=quality,
-        layout=layout,
-        shard_size=shard_size,
-    )
-    return conversion.run(
+    """Convert the dataset in `root` to shards in `out`; `options` are those of `prepare`."""
+    return prepare(source, root, **options).run(
         out, workers=workers, on_bad=on_bad, retry_failed=retry_failed, on_progress=on_progress
     )
