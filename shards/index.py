@@ -112,6 +112,17 @@ class Index:
     frames: NDArray[np.void]
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Where the records of an index file lie: how many there are, and the first one's byte."""
+
+    header: dict[str, Any]
+    samples: int
+    sample_place: int
+    frames: int
+    frame_place: int
+
+
 def read_dataset_info(folder: Path) -> DatasetInfo:
     """Read and check `folder/dataset.json`.
 
@@ -172,6 +183,20 @@ def open_index(path: Path) -> Index:
     Raises:
         InputError: the file is missing, is no index, was cut, or has another schema version.
     """
+    layout = read_layout(path)
+    return Index(
+        layout.header,
+        _map(path, SAMPLE, layout.sample_place, layout.samples),
+        _map(path, FRAME, layout.frame_place, layout.frames),
+    )
+
+
+def read_layout(path: Path) -> Layout:
+    """Read the header of an index file, and nothing of its records.
+
+    Raises:
+        InputError: the file is missing, is no index, was cut, or has another schema version.
+    """
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -192,7 +217,7 @@ def open_index(path: Path) -> Index:
     middle = start + count * SAMPLE.itemsize
     if size != middle + total * FRAME.itemsize:
         raise InputError(f"{path}: is {size} bytes long, which does not fit its header")
-    return Index(header, _map(path, SAMPLE, start, count), _map(path, FRAME, middle, total))
+    return Layout(header, count, start, total, middle)
 
 
 def _map(path: Path, dtype: np.dtype[np.void], offset: int, count: int) -> NDArray[np.void]:

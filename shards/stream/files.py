@@ -11,22 +11,12 @@ from numpy.typing import NDArray
 
 from shards.errors import InputError
 from shards.index import ShardInfo
+from shards.stream.records import Descriptor
 
 OPEN_SHARDS = 64  # descriptors kept per split
 VERIFY = "`ivvit data verify` lists the damage"
 
 _BRIDGE = 1536  # bytes read in vain to save a call: a tar header and two paddings lie within
-
-
-class _Descriptor:
-    """An open file that closes when its last user lets go, be that the cache or a reader."""
-
-    def __init__(self, path: Path) -> None:
-        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def __del__(self) -> None:
-        if hasattr(self, "number"):
-            os.close(self.number)
 
 
 class ShardFiles:
@@ -35,7 +25,7 @@ class ShardFiles:
     def __init__(self, folder: Path, shards: Sequence[ShardInfo]) -> None:
         self._folder = folder
         self._shards = shards
-        self._cache: OrderedDict[int, _Descriptor] = OrderedDict()
+        self._cache: OrderedDict[int, Descriptor] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, shard: int, rows: NDArray[np.void]) -> list[bytes]:
@@ -55,7 +45,7 @@ class ShardFiles:
                 first = last + 1
         return frames
 
-    def _descriptor(self, shard: int) -> _Descriptor:
+    def _descriptor(self, shard: int) -> Descriptor:
         with self._lock:
             if shard in self._cache:
                 self._cache.move_to_end(shard)
@@ -65,8 +55,8 @@ class ShardFiles:
                     self._cache.popitem(last=False)
             return self._cache[shard]
 
-    def _open(self, info: ShardInfo) -> _Descriptor:
-        descriptor = _Descriptor(self._folder / info.file)
+    def _open(self, info: ShardInfo) -> Descriptor:
+        descriptor = Descriptor(self._folder / info.file)
         size = os.fstat(descriptor.number).st_size
         if size != info.bytes:
             raise InputError(

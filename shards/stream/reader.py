@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 from shards.errors import InputError
 from shards.index import (
     CODECS,
+    FRAME,
+    SAMPLE,
     DatasetInfo,
-    Index,
     Kind,
     SplitInfo,
-    open_index,
     read_dataset_info,
+    read_layout,
 )
 from shards.stream.decode import Pixels, decode_frame, frame_room
 from shards.stream.files import VERIFY, ShardFiles
+from shards.stream.records import Descriptor, Records
 
 Numbers = Sequence[int] | NDArray[np.int64]
 
@@ -41,28 +43,30 @@ class Sample:
 class Split:
     """One split of a dataset as a sequence of samples; safe to use from many threads.
 
-    Only the frames' places that are touched become resident. An index that names what the manifest
-    does not have raises InputError at once; so does, when it is read, a shard whose size is no
-    longer the recorded one, or that ends before a frame does.
+    Of its index, a handful of records is in memory. One that names what the manifest does not have
+    raises InputError at once; so does, when it is read, a shard whose size is no longer the
+    recorded one, or that ends before a frame does.
     """
 
     def __init__(self, folder: Path, info: DatasetInfo, name: str) -> None:
         split = info.splits[name]
-        index = open_index(folder / split.index)
-        if len(index.samples) != split.samples:
+        path = folder / split.index
+        layout = read_layout(path)
+        if layout.samples != split.samples:
             raise InputError(
-                f"{folder / split.index}: lists {len(index.samples)} samples, "
+                f"{path}: lists {layout.samples} samples, "
                 f"but the dataset's manifest says {split.samples}"
             )
-        _check_records(folder / split.index, index, info, split)
+        file = Descriptor(path)
+        self.samples = Records(file, SAMPLE, layout.sample_place, layout.samples)
+        _check_records(path, self.samples, layout.frames, info, split)
         self.folder = folder
         self.dataset = info.name
         self.name = name
         self.kind: Kind = info.kind
         self.classes = info.classes
         self.flip_unsafe = frozenset(info.flip_unsafe)
-        self.samples: NDArray[np.void] = index.samples.view(np.ndarray)
-        self._frames: NDArray[np.void] = index.frames.view(np.ndarray)
+        self._frames = Records(file, FRAME, layout.frame_place, layout.frames)
         self._shards = split.shards
         self._files = ShardFiles(folder, split.shards)
 
@@ -123,8 +127,7 @@ class Split:
 
     def _read(self, i: int, frames: Numbers | None) -> list[bytes]:
         record = self.samples[i]
-        first, count = int(record["first_frame"]), int(record["frames"])
-        rows = self._frames[first : first + count]
+        rows = self._frames.rows(int(record["first_frame"]), int(record["frames"]))
         if frames is not None:
             rows = rows[np.asarray(frames, dtype=np.int64)]
         return self._files.read(int(record["shard"]), rows)
@@ -178,19 +181,21 @@ def open_dataset(folder: str | Path) -> ShardedDataset:
     return ShardedDataset(folder, read_dataset_info(folder))
 
 
-def _check_records(path: Path, index: Index, info: DatasetInfo, split: SplitInfo) -> None:
-    """Compare the ranges of all samples with the manifest, in one look at each column."""
-    rows, total = index.samples, len(index.frames)
-    ends = total - rows["frames"].astype(np.int64)
-    wrong = {
-        "codec": rows["codec"] >= len(CODECS),
-        "shard": rows["shard"] >= len(split.shards),
-        "label": (rows["label"] < 0) | (rows["label"] >= len(info.classes)),
-        "frames": (rows["frames"] < 1) | (ends < 0),
-        "first_frame": rows["first_frame"] > ends,
-    }
-    for field, faults in wrong.items():
-        if faults.any():
-            i = int(faults.argmax())
-            value = rows[field][i]
-            raise InputError(f"{path}: sample {i}: there is no {field} {value}", hint=VERIFY)
+def _check_records(
+    path: Path, samples: Records, frames: int, info: DatasetInfo, split: SplitInfo
+) -> None:
+    """Compare the ranges of all samples with the manifest."""
+    for first, rows in samples.blocks():
+        ends = frames - rows["frames"].astype(np.int64)
+        wrong = {
+            "codec": rows["codec"] >= len(CODECS),
+            "shard": rows["shard"] >= len(split.shards),
+            "label": (rows["label"] < 0) | (rows["label"] >= len(info.classes)),
+            "frames": (rows["frames"] < 1) | (ends < 0),
+            "first_frame": rows["first_frame"] > ends,
+        }
+        for field, faults in wrong.items():
+            if faults.any():
+                i = int(faults.argmax())
+                fault = f"sample {first + i}: there is no {field} {rows[field][i]}"
+                raise InputError(f"{path}: {fault}", hint=VERIFY)

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import tiny_runs
 import torch
+from naive_shards import write_shards
 from PIL import Image
 from torchvision.transforms.v2 import functional as tv
 
 from ivvit_cli.evaluation.runner import evaluate
 from ivvit_cli.models import build_model
+from shards import open_dataset
 from shards.errors import InputError
 from shards.stream.views import Views
 
@@ -136,11 +138,10 @@ def test_a_failing_model_gets_its_mode_back_too(model, datasets):
     model.eval()
 
 
-def test_an_empty_split_is_refused(model, datasets, monkeypatch):
-    split = datasets["films"]["val"]
-    monkeypatch.setattr(split, "samples", split.samples[:0])
+def test_an_empty_split_is_refused(model, tmp_path):
+    empty = open_dataset(write_shards(tmp_path, [], split="val", kind="video"))
     with pytest.raises(InputError, match="films: the split val holds no sample"):
-        run(model, "films", datasets["films"], Views(1, 1))
+        run(model, "films", empty, Views(1, 1))
 
 
 RANK = """

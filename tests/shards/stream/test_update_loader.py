@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate
 
 from shards import open_dataset
 from shards.errors import InputError, UsageError
+from shards.index import open_index
 from shards.stream.clips import sample_clip
 from shards.stream.crops import random_resized, scaled_size
 from shards.stream.decode import decode_frame
@@ -227,8 +228,8 @@ def test_a_bad_frame_names_dataset_shard_and_key_and_ends_the_threads(tmp_path):
     split = video_split(tmp_path)
     shard = tmp_path / "toy-train-000001.tar"  # v3, v4, v5
     data = bytearray(shard.read_bytes())
-    first = int(split._frames[split.samples[4]["first_frame"]]["offset"])
-    end = int(split._frames[split.samples[5]["first_frame"]]["offset"])
+    places = open_index(tmp_path / "toy-train.index").frames["offset"]
+    first, end = (int(places[split.samples[i]["first_frame"]]) for i in (4, 5))
     data[first:end] = bytes(end - first)
     shard.write_bytes(data)
     for threads in (1, 4):
