@@ -1,8 +1,6 @@
 """Encoded frame to pixels: strict, its header read first, with a cap on the pixels."""
 
 import io
-import re
-from collections.abc import Callable
 
 import numpy as np
 import simplejpeg
@@ -10,12 +8,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shards.errors import InputError
-
-MAX_PIXELS = 40_000_000
+from shards.headers import check_colours, check_size, ppm_header
 
 # PIL reports a bad PNG as SyntaxError
 _FAULTS = (ValueError, OSError, SyntaxError, Image.DecompressionBombError)
-_PPM = re.compile(rb"P6(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+255\s")
 
 Pixels = NDArray[np.uint8]
 
@@ -39,18 +35,6 @@ def decode_frame(data: bytes, codec: str, room: Pixels | None = None) -> Pixels:
         raise InputError(f"not a readable {codec} frame: {error}") from None
 
 
-def frame_size(data: bytes, codec: str) -> tuple[int, int]:
-    """Return (width, height) in pixels of an encoded frame, from its header alone.
-
-    Raises:
-        InputError: there is no such header.
-    """
-    try:
-        return _SIZES[codec](data)
-    except _FAULTS as error:
-        raise InputError(f"not a readable {codec} frame: {error}") from None
-
-
 def frame_room(width: int, height: int) -> Pixels:
     """Return memory for one decoded frame, for `decode_frame` to use again and again.
 
@@ -65,58 +49,23 @@ def frame_room(width: int, height: int) -> Pixels:
 
 def _decode_jpeg(data: bytes, room: Pixels | None) -> Pixels:
     height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-    _check_size(width, height)
-    if colours in ("CMYK", "YCCK"):
-        raise ValueError(f"its colours are {colours}")
+    check_size(width, height)
+    check_colours(colours)
     if room is not None and room.size != height * width * 3:
         raise ValueError(f"its size is {width}x{height}")
     pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", buffer=room)  # strict by default
     return pixels
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-    return width, height
-
-
 def _decode_png(data: bytes) -> Pixels:
     with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-        _check_size(*image.size)
+        check_size(*image.size)
         return np.asarray(image.convert("RGB"))
 
 
-def _png_size(data: bytes) -> tuple[int, int]:
-    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-        return image.size
-
-
 def _decode_ppm(data: bytes) -> Pixels:
-    header = _ppm_header(data)
+    header = ppm_header(data)
     width, height = int(header[1]), int(header[2])
-    _check_size(width, height)
+    check_size(width, height)
     pixels = np.frombuffer(data, np.uint8, offset=header.end())
     return pixels.reshape(height, width, 3)
-
-
-def _ppm_size(data: bytes) -> tuple[int, int]:
-    header = _ppm_header(data)
-    return int(header[1]), int(header[2])
-
-
-def _ppm_header(data: bytes) -> re.Match[bytes]:
-    header = _PPM.match(data[:256])
-    if header is None:
-        raise ValueError("no header of an 8-bit colour PPM")
-    return header
-
-
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"{width}x{height} pixels are more than {MAX_PIXELS}")
-
-
-_SIZES: dict[str, Callable[[bytes], tuple[int, int]]] = {
-    "jpg": _jpeg_size,
-    "png": _png_size,
-    "ppm": _ppm_size,
-}

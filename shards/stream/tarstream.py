@@ -18,7 +18,7 @@ import numpy as np
 from webdataset.tariterators import group_by_keys
 
 from shards.errors import InputError
-from shards.stream.decode import frame_size
+from shards.headers import frame_size
 from shards.stream.reader import Sample
 from shards.tarwalk import Member, TarDamage, walk
 
@@ -113,7 +113,11 @@ def _sample(key: str, members: Mapping[str, bytes]) -> Sample:
         raise InputError(".json holds no mapping")
     label = _label(members, about)
     codec, frames, is_video = _frames(members, about)
-    width, height = frame_size(frames[0], codec)
+    first = frames[0]
+    try:
+        width, height = frame_size(lambda start, n: first[start : start + n], len(first), codec)
+    except ValueError as error:
+        raise InputError(f"not a readable {codec} frame: {error}") from None
     return Sample(
         key=key,
         label=label,
