@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shards.errors import InputError
+from shards.files import open_plain, write_atomically
 
 SCHEMA = 1
 DATASET_FILE = "dataset.json"
@@ -75,7 +76,10 @@ class ShardInfo(_Manifest):
 
 
 class SplitInfo(_Manifest):
-    """One split: its shards in order, its index, and what became of the items listed for it."""
+    """One split: its shards in order, its index, and what became of the items listed for it.
+
+    `duplicate` counts lines that named again what was listed already; they are not in `listed`.
+    """
 
     samples: int
     frames: int
@@ -87,6 +91,7 @@ class SplitInfo(_Manifest):
     written: int
     missing: int
     skipped: int
+    duplicate: int = 0
 
 
 class DatasetInfo(_Manifest):
@@ -133,7 +138,8 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of shards", hint="ivvit shard --help")
     try:
-        document = json.loads(path.read_text())
+        with open_plain(path) as file:
+            document = json.load(file)
     except FileNotFoundError:
         raise InputError(
             f"{folder}: holds no {DATASET_FILE}, so it is not a finished folder of shards",
@@ -198,8 +204,8 @@ def read_layout(path: Path) -> Layout:
         InputError: the file is missing, is no index, was cut, or has another schema version.
     """
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
             magic, version, length = _PREFIX.unpack(file.read(_PREFIX.size))
             if magic != _MAGIC:
                 raise ValueError("not an index file")
@@ -224,28 +230,3 @@ def _map(path: Path, dtype: np.dtype[np.void], offset: int, count: int) -> NDArr
     if count == 0:  # an empty range cannot be mapped
         return np.empty(0, dtype)
     return np.memmap(path, dtype, mode="r", offset=offset, shape=(count,))
-
-
-def write_atomically(path: Path, *chunks: Any) -> None:
-    """Write buffers to `path` so that it is either absent, old, or complete and on the disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries, so that a rename in it survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ivvit_cli.evaluation.metrics import Scores
-from shards.index import write_atomically
+from shards.files import write_atomically
 
 METRICS_FILE = "metrics.json"
 PER_CLASS_FILE = "per_class.csv"

@@ -33,7 +33,7 @@ from ivvit_cli.runs import (
     read_meta,
     step_name,
 )
-from shards.index import sync_folder
+from shards.files import sync_folder
 
 _NEW, _OLD, _GONE, _DAMAGED = ".new-", ".old-", ".gone-", "damaged-"
 

@@ -16,7 +16,7 @@ import torch
 from ivvit_cli.errors import EnvironmentFault, InputError, UsageError
 from ivvit_cli.runs import resume_command
 from ivvit_cli.training.progress import RunProgress
-from shards.index import write_atomically
+from shards.files import write_atomically
 
 RECIPE_FILE = "recipe.yaml"
 ENVIRONMENT_FILE = "environment.json"

@@ -24,7 +24,7 @@ from ivvit_cli.training.journal import Journal
 from ivvit_cli.training.prepared import Prepared
 from ivvit_cli.training.progress import RunProgress
 from ivvit_cli.training.resume import Saved, keep_arithmetic, read_saved, rewind_run
-from shards.index import write_atomically
+from shards.files import write_atomically
 
 
 @dataclass

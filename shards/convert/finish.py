@@ -19,6 +19,7 @@ from shards.convert.report import Row
 from shards.convert.samples import Skipped
 from shards.convert.writer import finished_record
 from shards.errors import InputError
+from shards.files import write_atomically
 from shards.index import (
     DATASET_FILE,
     FRAME,
@@ -29,7 +30,6 @@ from shards.index import (
     ShardInfo,
     SplitInfo,
     read_dataset_info,
-    write_atomically,
     write_dataset_info,
     write_index,
 )

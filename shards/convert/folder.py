@@ -67,4 +67,4 @@ def index_name(name: str, split: str) -> str:
 def _is_ours(file: str, name: str) -> bool:
     shard = rf"{re.escape(name)}-(train|val|test)(-\d{{6,}}\.(tar|index)|\.index)"
     fixed = "|".join(map(re.escape, (DATASET_FILE, SKIPPED_FILE, CONTACT_SHEET)))
-    return bool(re.fullmatch(rf"{shard}|{fixed}|\.({shard}|{fixed})\.\d+\.tmp", file))
+    return bool(re.fullmatch(rf"{shard}|{fixed}|\.({shard}|{fixed})\.[0-9a-f]+\.tmp", file))

@@ -13,6 +13,7 @@ import numpy as np
 from shards.convert.plan import ShardPlan
 from shards.convert.samples import Sample, Skipped
 from shards.errors import InputError
+from shards.files import sync_folder
 from shards.index import (
     CODECS,
     DATASET_FILE,
@@ -20,7 +21,6 @@ from shards.index import (
     SAMPLE,
     Index,
     open_index,
-    sync_folder,
     write_index,
 )
 
