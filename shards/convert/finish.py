@@ -142,6 +142,7 @@ def _split_info(
         written=written,
         missing=missing,
         skipped=tried - written,
+        duplicate=listing.duplicates.get(split, 0),
     )
 
 

@@ -1,7 +1,8 @@
 """What a source yields: the items to convert and what is known about the whole dataset."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ class Item:
         label: position in the listing's classes.
         source: where it comes from, relative to the dataset's root, with forward slashes.
         size: bytes of the source.
+        modified: when the source was written, in ns; 0 for an array or what cannot be looked at.
         path: the file, unless `pixels` is given.
         pixels: (H, W, 3) uint8, for datasets that store arrays.
         segment: (start, end) in seconds, for a video of which only this part counts.
@@ -42,18 +44,11 @@ class Item:
     label: int
     source: str
     size: int
+    modified: int = 0
     path: Path | None = None
     pixels: NDArray[np.uint8] | None = None
     segment: tuple[float, float] | None = None
     frames: Extracted | None = None
-
-    @property
-    def modified(self) -> int:
-        """Return when the file was written, in ns; 0 for an array or what cannot be looked at."""
-        try:
-            return self.path.stat().st_mtime_ns if self.path else 0
-        except OSError:
-            return 0
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ class Missing:
 class Listing:
     """A dataset's items in their final order (by split, then key) and its class names.
 
-    `duplicates` counts how often a list names again what it has named already.
+    `duplicates` counts, by split, how often a list names again what it has named already.
     """
 
     name: str
@@ -78,7 +73,7 @@ class Listing:
     items: tuple[Item, ...]
     missing: tuple[Missing, ...] = ()
     notes: tuple[str, ...] = ()
-    duplicates: int = 0
+    duplicates: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def flip_unsafe(self) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ class Report:
             written=sum(row["samples"] for row in splits.values()),
             missing=missing,
             skipped=len(skipped),
-            duplicate=listing.duplicates,
+            duplicate=sum(listing.duplicates.values()),
             notes=listing.notes + _empty_classes(listing.classes, labels),
             reused=reused,
             reasons=tuple(f"{item.source}: {item.reason}" for item in skipped[:REASONS]),

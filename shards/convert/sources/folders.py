@@ -12,7 +12,7 @@ from shards.convert.sources.scan import (
     printable,
     relative,
     require_folder,
-    size_of,
+    size_and_time,
 )
 from shards.errors import InputError
 from shards.index import Kind
@@ -78,7 +78,7 @@ def list_classes(name: str, kind: Kind, root: Path, splits: dict[str, Path]) -> 
 def _item(root: Path, path: Path, split: str, label: int) -> Item:
     source = relative(path, root)
     key = source.removesuffix(path.suffix)
-    return Item(key, split, label, source, size_of(path), path=path)
+    return Item(key, split, label, source, *size_and_time(path), path=path)
 
 
 def _notes(root: Path, splits: dict[str, Path]) -> list[str]:

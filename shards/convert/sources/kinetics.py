@@ -11,7 +11,7 @@ from shards.convert.items import SPLITS, Item, Listing, Missing
 from shards.convert.keys import assign_keys
 from shards.convert.report import counted, some
 from shards.convert.sources.folders import list_classes, split_folders
-from shards.convert.sources.scan import files, folders, relative, require_folder, size_of
+from shards.convert.sources.scan import files, folders, relative, require_folder, size_and_time
 from shards.errors import InputError
 
 LAYOUT = (
@@ -86,7 +86,7 @@ def _from_csv(source: str, root: Path, tables: list[Path]) -> Listing:
             label = labels[row.label]
             once = listed[row.stem] == 1
             key = row.stem if once else f"{row.stem}_{row.split}_{row.label}"
-            items.append(Item(key, row.split, label, found, size_of(path), path=path))
+            items.append(Item(key, row.split, label, found, *size_and_time(path), path=path))
     if not items:
         raise InputError(f"{root}: holds none of the {len(missing)} listed videos", hint=LAYOUT)
     return Listing(
@@ -97,7 +97,7 @@ def _from_csv(source: str, root: Path, tables: list[Path]) -> Listing:
         items=assign_keys(items),
         missing=tuple(missing),
         notes=tuple(_notes(root, tables, listed)),
-        duplicates=len(named) - len(rows),
+        duplicates=Counter(row.split for row in named) - Counter(row.split for row in rows),
     )
 
 

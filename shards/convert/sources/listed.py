@@ -8,7 +8,7 @@ from pathlib import Path
 from shards.convert.items import Extracted, Item, Listing, Missing
 from shards.convert.keys import assign_keys
 from shards.convert.report import counted, some
-from shards.convert.sources.scan import size_of
+from shards.convert.sources.scan import size_and_time
 from shards.errors import InputError
 from shards.index import Kind
 
@@ -41,15 +41,16 @@ class Entry:
             key += "".join(f"_{round(moment * 1000):08d}" for moment in self.segment)
         key += tag
         return Item(
-            key, self.split, self.label, source, self._size(),
+            key, self.split, self.label, source, *self._size_and_time(),
             path=self.path, segment=self.segment, frames=self.frames,
         )  # fmt: skip
 
-    def _size(self) -> int:
+    def _size_and_time(self) -> tuple[int, int]:
+        size, time = size_and_time(self.path)
         if self.frames is None:
-            return size_of(self.path)
-        some = next(self.path.glob("*.jp*g"), None)  # to look at each frame would take too long
-        return self.frames.count * (size_of(some) if some else 0)
+            return size, time
+        first = min(self.path.glob("*.jp*g"), default=None)  # to look at each would take too long
+        return self.frames.count * (size_and_time(first)[0] if first else 0), time
 
 
 def seconds(moment: float) -> str:
@@ -97,7 +98,8 @@ def list_entries(
         items=assign_keys(items),
         missing=tuple(missing),
         notes=(*notes, *_repeated(mentions)),
-        duplicates=len(named) - len(once),
+        duplicates=Counter(entry.split for _, entry in named)
+        - Counter(entry.split for entry in once.values()),
     )
 
 

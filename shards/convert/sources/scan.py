@@ -27,12 +27,16 @@ def files(path: Path) -> list[Path]:
     return [path / entry.name for entry in _entries(path) if not _is_folder(entry)]
 
 
-def size_of(path: Path) -> int:
-    """Return a file's bytes; 0 for what cannot be looked at, which conversion will report."""
+def size_and_time(path: Path) -> tuple[int, int]:
+    """Return a file's bytes and when it was written, in ns.
+
+    Both are 0 for what cannot be looked at, which conversion will report.
+    """
     try:
-        return path.stat().st_size
+        found = path.stat()
     except OSError:
-        return 0
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def read_lines(path: Path) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shards.convert.items import Item, Listing
 from shards.convert.keys import assign_keys
-from shards.convert.sources.scan import files, first_folder, relative, require_folder, size_of
+from shards.convert.sources.scan import files, first_folder, relative, require_folder, size_and_time
 from shards.errors import InputError, UsageError
 
 LAYOUT = "expected: FOLDER/mp4/ACTIVITY_p02_r00_v02_c03.mp4, or these files in FOLDER"
@@ -79,7 +79,7 @@ def list_items(source: str, root: Path, *, protocol: str = "cs") -> Listing:
         else:
             label = labels[name["activity"]]
             found = relative(path, root)
-            items.append(Item(path.stem, split, label, found, size_of(path), path=path))
+            items.append(Item(path.stem, split, label, found, *size_and_time(path), path=path))
     if not items:
         raise InputError(f"{root}: holds no clip of the {chosen.title} protocol", hint=LAYOUT)
     return Listing(

@@ -12,7 +12,7 @@ from shards.convert.sources.scan import (
     read_lines,
     relative,
     require_folder,
-    size_of,
+    size_and_time,
 )
 from shards.errors import InputError
 
@@ -92,7 +92,7 @@ def _val(root: Path, wnids: list[str]) -> tuple[list[Item], list[Missing]]:
 
 
 def _item(root: Path, path: Path, split: str, label: int) -> Item:
-    return Item(path.stem, split, label, relative(path, root), size_of(path), path=path)
+    return Item(path.stem, split, label, relative(path, root), *size_and_time(path), path=path)
 
 
 def _notes(root: Path, wnids: list[str]) -> list[str]:

@@ -4,7 +4,13 @@ from pathlib import Path
 
 from shards.convert.items import Item, Listing, Missing
 from shards.convert.keys import assign_keys
-from shards.convert.sources.scan import first_folder, read_lines, relative, require_folder, size_of
+from shards.convert.sources.scan import (
+    first_folder,
+    read_lines,
+    relative,
+    require_folder,
+    size_and_time,
+)
 from shards.errors import InputError, UsageError
 
 LAYOUT = "expected: a folder with UCF-101/CLASS/*.avi and ucfTrainTestlist/*.txt"
@@ -35,7 +41,7 @@ def list_items(source: str, root: Path, *, fold: int = 1) -> Listing:
             path = videos / video
             if path.is_file():
                 found = relative(path, root)
-                items.append(Item(path.stem, split, label, found, size_of(path), path=path))
+                items.append(Item(path.stem, split, label, found, *size_and_time(path), path=path))
             else:
                 missing.append(Missing(relative(path, root), split))
     if not items:

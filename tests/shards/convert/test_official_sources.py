@@ -57,7 +57,7 @@ def test_kinetics400_has_all_its_classes_in_the_order_of_the_label_map(kinetics:
     assert listing.class_source == "annotations/label_map_k400.txt"
     assert [item.label for item in listing.items] == [399, 0]
     assert [item.source for item in listing.missing] == ["class 007/ccccccccccc_000001_000011"]
-    assert listing.duplicates == 1
+    assert listing.duplicates == {"val": 1}
 
 
 def test_kinetics400_in_class_folders_with_underscores(kinetics: Path) -> None:

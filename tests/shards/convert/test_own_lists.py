@@ -46,14 +46,14 @@ def test_a_csv_with_a_header_names_labels_and_splits(clips: Path) -> None:
         ("val", "run", "videos/my run.mp4"),
     ]
     assert [(row.source, row.split) for row in listing.missing] == [("videos/gone.mp4", "test")]
-    assert listing.duplicates == 1
+    assert listing.duplicates == {"train": 1}
 
 
 def test_a_file_with_two_labels_is_two_samples(clips: Path) -> None:
     (clips / "a.csv").write_text("videos/jump.mp4,up\nvideos/jump.mp4,down\n")
     listing = list_source("csv", clips / "a.csv")
     assert [item.key for item in listing.items] == ["jump_train_down", "jump_train_up"]
-    assert listing.duplicates == 0
+    assert listing.duplicates == {}
     assert listing.notes == ("1 file listed with several labels or splits: videos/jump.mp4",)
 
 

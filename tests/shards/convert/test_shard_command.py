@@ -160,3 +160,4 @@ def test_a_protocol_and_a_rate_reach_the_manifest(ivvit, tmp_path: Path) -> None
     assert "1 listed, 0 missing, 1 listed again, 0 skipped" in done.stderr
     manifest = json.loads((tmp_path / "b/dataset.json").read_text())
     assert (manifest["options"]["fps"], manifest["options"]["short_side"]) == (30.0, None)
+    assert manifest["splits"]["train"]["duplicate"] == 1
