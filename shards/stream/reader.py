@@ -125,12 +125,14 @@ class Split:
             hint = error.hint if isinstance(error, InputError) else None
             raise InputError(f"{self.place(i)}: {error}", hint=hint) from error
 
-    def _read(self, i: int, frames: Numbers | None) -> list[bytes]:
+    def places(self, i: int, frames: Numbers | None = None) -> NDArray[np.void]:
+        """Return where the frames `frames` (all by default) of sample `i` lie: (T,) of FRAME."""
         record = self.samples[i]
         rows = self._frames.rows(int(record["first_frame"]), int(record["frames"]))
-        if frames is not None:
-            rows = rows[np.asarray(frames, dtype=np.int64)]
-        return self._files.read(int(record["shard"]), rows)
+        return rows if frames is None else rows[np.asarray(frames, dtype=np.int64)]
+
+    def _read(self, i: int, frames: Numbers | None) -> list[bytes]:
+        return self._files.read(int(self.samples[i]["shard"]), self.places(i, frames))
 
     def __getitem__(self, i: int) -> Sample:
         if not -len(self) <= i < len(self):

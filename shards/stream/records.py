@@ -5,7 +5,7 @@ after an epoch over a million clips of 300 frames, all of 3.7 GB.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, overload
@@ -43,7 +43,7 @@ class Records:
         self._dtype = dtype
         self._count = count
         self._read = partial(_read, file, dtype, offset)
-        self._one = lru_cache(_KEPT)(partial(self._read, count=1))
+        self._one = lru_cache(_KEPT)(partial(_read_one, self._read))
 
     def __len__(self) -> int:
         return self._count
@@ -59,8 +59,7 @@ class Records:
         place = key + self._count if key < 0 else key
         if not 0 <= place < self._count:
             raise IndexError(key)
-        record: np.void = self._one(place)[0]
-        return record
+        return self._one(place)
 
     def rows(self, first: int, count: int) -> NDArray[np.void]:
         """Return the records from `first` to `first + count`, which has to be in the table."""
@@ -70,6 +69,11 @@ class Records:
         """Yield all records, a block at a time, with the number of its first."""
         for first in range(0, self._count, _BLOCK):
             yield first, self._read(first, min(_BLOCK, self._count - first))
+
+
+def _read_one(read: Callable[[int, int], NDArray[np.void]], place: int) -> np.void:
+    record: np.void = read(place, 1)[0]
+    return record
 
 
 def _read(
