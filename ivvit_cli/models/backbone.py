@@ -9,6 +9,7 @@ import timm
 from timm.models.vision_transformer import VisionTransformer
 
 from ivvit_cli.errors import UsageError
+from ivvit_cli.models.attention import LeanAttention
 
 # timm's files whose models are `VisionTransformer`; its other ViTs (eva, beit, sam) are classes of
 # their own, with other blocks and another forward.
@@ -49,7 +50,9 @@ def create_vit(name: str, args: Mapping[str, Any]) -> VisionTransformer:
     if reserved := sorted(_RESERVED & set(args)):
         raise UsageError(f"backbone_args: {reserved[0]} cannot be set there")
     try:
-        vit = timm.create_model(name, pretrained=False, num_classes=0, **args)
+        vit = timm.create_model(
+            name, pretrained=False, num_classes=0, **{"attn_layer": LeanAttention, **args}
+        )
     except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise UsageError(f"backbone {name}: timm cannot build it so: {_line(error)}") from error
     if vit.global_pool == "":

@@ -48,7 +48,7 @@ class Encoder(nn.Module):
         frames = x.shape[1] if x.ndim == 5 else None
         tokens = self.embed(x)
         for block in self.vit.blocks:
-            tokens = self._run(block, tokens, frames)
+            tokens = self.run_block(block, tokens, frames)
         return self.read_out(tokens, frames)
 
     def embed(self, x: Tensor) -> Tensor:
@@ -87,7 +87,8 @@ class Encoder(nn.Module):
         """
         return {} if self.clip_stem is None else self.clip_stem.derive(state, "encoder.clip_stem.")
 
-    def _run(self, block: nn.Module, tokens: Tensor, frames: int | None) -> Tensor:
+    def run_block(self, block: nn.Module, tokens: Tensor, frames: int | None) -> Tensor:
+        """Pass tokens through one block; activation checkpointing keeps no more than `tokens`."""
         args = (tokens, frames) if isinstance(block, TemporalBlock) else (tokens,)
         if self.vit.grad_checkpointing and self.training:
             out: Tensor = checkpoint(block, *args, use_reentrant=False)

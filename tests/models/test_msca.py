@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ivvit_cli.errors import UsageError
 from ivvit_cli.models import JointModel
-from ivvit_cli.models.temporal.msca import VARIANTS, MscaBlock, cross_attention, msca
+from ivvit_cli.models.temporal.msca import MscaBlock, cross_attention, msca
+from ivvit_cli.models.temporal.neighbours import VARIANTS
 
 ALL = (*VARIANTS, *(f"p{variant}" for variant in VARIANTS))
 BOUNDARIES = ("zero", "self")
@@ -110,7 +111,7 @@ def test_the_scale_is_the_attentions_own() -> None:
     crossed, plain = crossing(boundary="self").double(), small_model().double()
     for model in (crossed, plain):
         for block in model.encoder.vit.blocks:
-            block.attn.scale, block.attn.fused_attn = 0.05, False
+            block.attn.scale = 0.05
     torch.testing.assert_close(crossed(still, "a"), plain(still, "a"), rtol=1e-12, atol=1e-12)
 
 

@@ -1,9 +1,9 @@
 """A timm block taken apart: its modules, and so its parameters' names, under another forward."""
 
-from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 
 from ivvit_cli.errors import UsageError
+from ivvit_cli.models.attention import LeanAttention
 from ivvit_cli.models.encoder import TemporalBlock
 
 
@@ -31,7 +31,7 @@ def plain_blocks(vit: VisionTransformer, kind: str) -> list[Block]:
 def check_attention(vit: VisionTransformer, kind: str) -> None:
     """Raise UsageError unless a kind that looks into attention, or at all tokens, can work here."""
     for block in plain_blocks(vit, kind):
-        if type(block.attn) is not Attention:
+        if type(block.attn) is not LeanAttention:
             name = type(block.attn).__name__
             raise UsageError(f"temporal {kind}: is not defined on attention of type {name}")
     if hasattr(vit.patch_drop, "prob") and vit.patch_drop.prob > 0:

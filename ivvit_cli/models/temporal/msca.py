@@ -6,24 +6,17 @@ root of the model's width in Eq. 14 is a slip.
 """
 
 import re
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
-import torch.nn.functional as F
-from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from ivvit_cli.errors import UsageError
+from ivvit_cli.models.attention import LeanAttention
 from ivvit_cli.models.encoder import Encoder
+from ivvit_cli.models.in_place import write
 from ivvit_cli.models.temporal.adopted import AdoptedBlock, check_attention, plain_blocks
-
-Boundary = Literal["zero", "self"]
-Layout = Literal["paper", "official", "adjacent"]
-
-VARIANTS = ("Q", "K", "V", "QK", "KV", "QV", "QKV")
-_HEADS, _TOKENS = 1, 2  # dimensions of q, k and v, (B*T, heads, N, head width)
+from ivvit_cli.models.temporal.neighbours import VARIANTS, Boundary, Layout, NeighbourShift
 
 
 def msca(
@@ -60,7 +53,8 @@ def msca(
     default = 8 if by_token else 1
     shift = NeighbourShift(
         tensors=variant.removeprefix("p"),
-        dim=_TOKENS if by_token else _HEADS,
+        heads=vit.blocks[0].attn.num_heads,
+        by_token=by_token,
         backward=default if backward is None else backward,
         forward=default if forward is None else forward,
         boundary=boundary,
@@ -73,47 +67,6 @@ def msca(
         *plain[:first], *(MscaBlock(block, shift) for block in plain[first:])
     )
     return Encoder(vit)
-
-
-@dataclass(frozen=True)
-class NeighbourShift:
-    """Which part of which of q, k and v comes from a neighbouring frame; see `msca`."""
-
-    tensors: str
-    dim: int
-    backward: int
-    forward: int
-    boundary: Boundary
-    layout: Layout
-
-    def __call__(self, x: Tensor, frames: int) -> Tensor:
-        """Shift q, k or v (B*T, heads, N, head width) of clips of `frames` frames."""
-        steps = self._steps(x.shape[self.dim])
-        clips = x.reshape(-1, frames, *x.shape[1:])  # (B, T, heads, N, head width)
-        parts = torch.split(clips, [size for size, _ in steps], dim=self.dim + 1)
-        moved = [self._move(part, step) for part, (_, step) in zip(parts, steps, strict=True)]
-        return torch.cat(moved, dim=self.dim + 1).flatten(0, 1)
-
-    def _steps(self, size: int) -> tuple[tuple[int, int], ...]:
-        """Return the size of each part of the shifted dimension, and the step to its frame."""
-        back, ahead = (self.backward, -1), (self.forward, 1)
-        rest = (size - self.backward - self.forward, 0)
-        match self.layout:
-            case "paper":
-                return back, ahead, rest
-            case "official":
-                return ahead, rest, back
-            case "adjacent":
-                return ahead, back, rest
-
-    def _move(self, part: Tensor, step: int) -> Tensor:
-        """Replace frame t of (B, T, ...) by frame t + step."""
-        if step == 0:
-            return part
-        end = part[:, -1:] if step > 0 else part[:, :1]
-        if self.boundary == "zero":
-            end = torch.zeros_like(end)
-        return torch.cat((part[:, 1:], end) if step > 0 else (end, part[:, :-1]), dim=1)
 
 
 class MscaBlock(AdoptedBlock):
@@ -136,21 +89,23 @@ class MscaBlock(AdoptedBlock):
         return cross_attention(self.attn, x, frames, self.shift)
 
 
-def cross_attention(attn: Attention, x: Tensor, frames: int, shift: NeighbourShift) -> Tensor:
-    """Run timm's attention on tokens (B*T, N, D), with q, k or v shifted in time (Eq. 17-23)."""
-    qkv = attn.qkv(x).unflatten(-1, (3, attn.num_heads, -1))  # (B*T, N, 3, heads, head width)
-    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # each (B*T, heads, N, head width)
-    q, k, v = (
-        shift(y, frames) if name in shift.tensors else y
-        for name, y in zip("QKV", (attn.q_norm(q), attn.k_norm(k), v), strict=True)
-    )
-    dropout = attn.attn_drop.p if attn.training else 0.0
-    heads = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=attn.scale)
-    out = attn.norm(heads.transpose(1, 2).flatten(2))  # (B*T, N, D)
-    if attn.gate is not None:
-        out = out * attn.gate(x).sigmoid()
-    projected: Tensor = attn.proj_drop(attn.proj(out))
-    return projected
+def cross_attention(attn: LeanAttention, x: Tensor, frames: int, shift: NeighbourShift) -> Tensor:
+    """Run attention on tokens (B*T, N, D), with q, k or v shifted in time (Eq. 17-23).
+
+    The shift is written into what the layer of q, k and v gives, unless that is normalised
+    afterwards or the code is being compiled, where copies of the shifted tensors cost less.
+    """
+    qkv = attn.qkv(x)
+    normalised = not isinstance(attn.q_norm, nn.Identity)
+    if normalised or torch.compiler.is_compiling():
+        q, k, v = attn.split(qkv)
+        q, k, v = (
+            shift(y, frames) if name in shift.tensors else y
+            for name, y in zip("QKV", (attn.q_norm(q), attn.k_norm(k), v), strict=True)
+        )
+    else:
+        q, k, v = attn.split(write(qkv, frames, shift))
+    return attn.finish(attn.attend(q, k, v), x)
 
 
 def _check(shift: NeighbourShift, vit: VisionTransformer) -> None:
@@ -165,9 +120,8 @@ def _check(shift: NeighbourShift, vit: VisionTransformer) -> None:
         )
     if min(shift.backward, shift.forward) < 0:
         raise UsageError("temporal msca: backward and forward may not be negative")
-    heads: int = vit.blocks[0].attn.num_heads
     tokens: int = vit.patch_embed.num_patches + vit.num_prefix_tokens
-    size, what = (heads, "heads") if shift.dim == _HEADS else (tokens, "tokens")
+    size, what = (tokens, "tokens") if shift.by_token else (shift.heads, "heads")
     if shift.backward + shift.forward > size:
         raise UsageError(
             f"temporal msca: backward and forward take {shift.backward + shift.forward} {what}, "

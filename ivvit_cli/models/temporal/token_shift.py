@@ -3,15 +3,16 @@
 Zhang et al., Token Shift Transformer for Video Classification, ACM MM 2021, Eq. 4-8; IV-ViT Eq. 7.
 """
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from ivvit_cli.errors import UsageError
 from ivvit_cli.models.encoder import Encoder
+from ivvit_cli.models.in_place import write
 from ivvit_cli.models.temporal.adopted import AdoptedBlock, plain_blocks
 
 Layout = Literal["official", "paper"]
@@ -38,74 +39,90 @@ def token_shift(
         raise UsageError(f"temporal token_shift: fold_div must be at least 2, not {fold_div}")
     if layout not in ("official", "paper"):
         raise UsageError(f"temporal token_shift: layout is official or paper, not {layout}")
-    fold = vit.embed_dim // fold_div
-    vit.blocks = nn.Sequential(*(TokenShiftBlock(block, fold, layout) for block in blocks))
-    return Encoder(vit)
+    shift = ClassTokenShift(vit.embed_dim // fold_div, layout)
+    vit.blocks = nn.Sequential(*(TokenShiftBlock(block, shift) for block in blocks))
+    return TokenShiftEncoder(vit, shift)
+
+
+class TokenShiftEncoder(Encoder):
+    """A ViT whose class tokens are shifted before either branch of every block.
+
+    The residual starts after the shift (Eq. 4-7): x = shift(x); x = x + MSA(LN(x)). The shift before
+    a block writes into what the block before it has made, so it is no part of what activation
+    checkpointing runs twice.
+    """
+
+    def __init__(self, vit: VisionTransformer, shift: "ClassTokenShift") -> None:
+        super().__init__(vit)
+        self.shift = shift
+
+    def run_block(self, block: nn.Module, tokens: Tensor, frames: int | None) -> Tensor:
+        """Shift the class tokens, then pass all through one block."""
+        return super().run_block(block, shift_class_tokens(tokens, frames, self.shift), frames)
 
 
 class TokenShiftBlock(AdoptedBlock):
-    """A timm block, with its own modules, that shifts class tokens before either branch.
+    """A timm block, with its own modules, that shifts class tokens between its branches."""
 
-    The residual starts after the shift (Eq. 4-7): x = shift(x); x = x + MSA(LN(x)).
-    """
-
-    def __init__(self, block: Block, fold: int, layout: Layout) -> None:
+    def __init__(self, block: Block, shift: "ClassTokenShift") -> None:
         super().__init__(block)
-        self.fold = fold
-        self.layout: Layout = layout
+        self.shift = shift
 
     def forward(self, x: Tensor, frames: int | None) -> Tensor:
-        """Map tokens (B*T, N, D) to the same shape; images (`frames` is None) are not shifted."""
-        x = self._shift(x, frames)
+        """Map shifted tokens (B*T, N, D) to the same shape, not shifted."""
         x = x + self.drop_path1(self.ls1(self.attn(self.norm1(x))))
-        x = self._shift(x, frames)
+        x = shift_class_tokens(x, frames, self.shift)
         out: Tensor = x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
         return out
 
-    def _shift(self, x: Tensor, frames: int | None) -> Tensor:
-        return x if frames is None else shift_class_tokens(x, frames, self.fold, self.layout)
+
+def shift_class_tokens(x: Tensor, frames: int | None, shift: "ClassTokenShift") -> Tensor:
+    """Shift the class tokens of (B*T, N, D); images (`frames` is None) are left as they are.
+
+    Where no code is being compiled it is done in place: `x` is as `in_place.write` asks for it.
+    """
+    if frames is None:
+        return x
+    return shift(x, frames) if torch.compiler.is_compiling() else write(x, frames, shift)
 
 
-def shift_class_tokens(x: Tensor, frames: int, fold: int, layout: Layout = "official") -> Tensor:
-    """Move 2 x `fold` channels of the class token (token 0) of (B*T, N, D) by one frame.
+@dataclass(frozen=True)
+class ClassTokenShift:
+    """Moves 2 x `fold` channels of the class token (token 0) by one frame; a `FrameMap`.
 
     At the ends of a clip, where there is no neighbour, zeros move in.
     """
-    shifted: Tensor = _Shift.apply(x, frames, fold, layout)
-    return shifted
 
+    fold: int
+    layout: Layout
 
-class _Shift(torch.autograd.Function):
-    """The shift is linear, and its transpose is the shift of the other layout.
+    def __call__(self, x: Tensor, frames: int) -> Tensor:
+        """Return tokens (B*T, N, D) shifted."""
+        moved = self._moved(self._channels(x, frames), self.layout).flatten(2).flatten(0, 1)
+        cls = torch.cat((moved, x[:, 0, 2 * self.fold :]), dim=-1)  # (B*T, D)
+        return torch.cat((cls[:, None], x[:, 1:]), dim=1)
 
-    Autograd would find that too, but through several buffers of the size of all tokens.
-    """
+    def write(self, x: Tensor, frames: int) -> None:
+        """Shift tokens (B*T, N, D) in place."""
+        self._write(x, frames, self.layout)
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, frames: int, fold: int, layout: Layout) -> Tensor:
-        ctx.frames, ctx.fold, ctx.layout = frames, fold, layout
-        return _shift(x, frames, fold, layout)
+    def write_transposed(self, x: Tensor, frames: int) -> None:
+        """Shift them back: the transposed shift is that of the other layout."""
+        self._write(x, frames, "paper" if self.layout == "official" else "official")
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        other: Layout = "paper" if ctx.layout == "official" else "official"
-        return _shift(grad, ctx.frames, ctx.fold, other), None, None, None
+    def _write(self, x: Tensor, frames: int, layout: Layout) -> None:
+        channels = self._channels(x, frames)
+        channels.copy_(self._moved(channels, layout))
 
+    def _channels(self, x: Tensor, frames: int) -> Tensor:
+        """Return the channels of tokens (B*T, N, D) that move, (B, T, 2, fold)."""
+        clips = x.view(-1, frames, *x.shape[1:])  # (B, T, N, D)
+        return clips[:, :, 0, : 2 * self.fold].unflatten(-1, (2, self.fold))
 
-def _shift(x: Tensor, frames: int, fold: int, layout: Layout) -> Tensor:
-    cls = x[:, 0].view(-1, frames, x.shape[-1])  # (B, T, D)
-    first, second, rest = cls.tensor_split((fold, 2 * fold), dim=-1)
-    if layout == "official":
-        first, second = _from_next(first), _from_previous(second)
-    else:
-        first, second = _from_previous(first), _from_next(second)
-    cls = torch.cat((first, second, rest), dim=-1).flatten(0, 1)  # (B*T, D)
-    return x.select_scatter(cls, dim=1, index=0)
-
-
-def _from_next(x: Tensor) -> Tensor:
-    return F.pad(x[:, 1:], (0, 0, 0, 1))
-
-
-def _from_previous(x: Tensor) -> Tensor:
-    return F.pad(x[:, :-1], (0, 0, 1, 0))
+    def _moved(self, x: Tensor, layout: Layout) -> Tensor:
+        """Return channels (B, T, 2, fold) with one half from frame t+1, the other from t-1."""
+        ahead, back = (0, 1) if layout == "official" else (1, 0)
+        moved = torch.zeros_like(x)
+        moved[:, :-1, ahead] = x[:, 1:, ahead]
+        moved[:, 1:, back] = x[:, :-1, back]
+        return moved
