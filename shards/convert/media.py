@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from shards.convert.errors import BadMedia
+from shards.convert.gif import MAGIC, is_animated
 from shards.index import Kind
 
 _HEAD = 512
@@ -34,20 +35,10 @@ def sniff_kind(path: Path) -> Kind:
             head = file.read(_HEAD)
     except OSError as error:
         raise BadMedia(path, f"cannot be read: {error.strerror}") from None
-    if head.startswith(b"GIF8"):
-        return "video" if _frames_of_gif(path) > 1 else "image"
+    if head.startswith(MAGIC):
+        return "video" if is_animated(path) else "image"
     if _STILL.match(head):
         return "image"
     if _MOVING.match(head) and head[8:12] not in _STILL_BRANDS:
         return "video"
     raise BadMedia(path, "is neither an image nor a video of an allowed format")
-
-
-def _frames_of_gif(path: Path) -> int:
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=["GIF"]) as image:
-            return int(getattr(image, "n_frames", 1))
-    except Exception:  # Pillow's parsers raise nearly anything on hostile data
-        return 1

@@ -111,6 +111,7 @@ def _facts(video: VideoFrames, sizes: tuple[int, ...]) -> dict[str, Any]:
     offsets = [0]
     for size in sizes:
         offsets.append(offsets[-1] + size)
+    notes = {"notes": video.notes} if video.notes else {}
     return {
         "frames": len(video.frames),
         "fps": video.fps,
@@ -118,6 +119,7 @@ def _facts(video: VideoFrames, sizes: tuple[int, ...]) -> dict[str, Any]:
         "height": video.height,
         "resampled": video.resampled,
         "offsets": offsets,
+        **notes,
     }
 
 

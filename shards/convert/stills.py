@@ -4,12 +4,13 @@ import hashlib
 import re
 from pathlib import Path
 
+from shards.convert.command import MAX_FRAMES
 from shards.convert.errors import BadMedia
 from shards.convert.image import encode_image, read_file
 from shards.convert.items import Extracted
 from shards.convert.process import Limits
 from shards.convert.sources.scan import files
-from shards.convert.video import LIMITS, MAX_FRAMES, VideoFrames
+from shards.convert.video import LIMITS, VideoFrames
 from shards.errors import InputError
 
 _FRAME = re.compile(r"(?:img|image|frame)?[-_]?(\d+)\.jpe?g", re.IGNORECASE)  # not flow_x_00001.jpg

@@ -11,9 +11,10 @@ import simplejpeg
 from media import make_frames, run_ffmpeg, write_video
 from PIL import Image
 
+from shards.convert.command import MAX_FRAMES
 from shards.convert.media import sniff_kind
 from shards.convert.process import Limits
-from shards.convert.video import MAX_FRAMES, read_video
+from shards.convert.video import read_video
 from shards.errors import InputError
 
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
