@@ -21,11 +21,11 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from shards.errors import InputError
 from shards.files import open_plain, write_atomically
@@ -66,10 +66,19 @@ class _Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _check_file_name(name: str) -> str:
+    if Path(name).name != name or name in ("", "..") or "\0" in name:
+        raise ValueError(f"{name!r} is not a file's name")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_check_file_name)]  # within the folder, nowhere else
+
+
 class ShardInfo(_Manifest):
     """One tar file of a split."""
 
-    file: str
+    file: FileName
     samples: int
     bytes: int
     sha256: str
@@ -84,7 +93,7 @@ class SplitInfo(_Manifest):
     samples: int
     frames: int
     bytes: int
-    index: str
+    index: FileName
     index_sha256: str
     shards: tuple[ShardInfo, ...]
     listed: int
@@ -139,26 +148,39 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
         raise InputError(f"{folder}: no such folder of shards", hint="ivvit shard --help")
     try:
         with open_plain(path) as file:
-            document = json.load(file)
+            text = file.read()
     except FileNotFoundError:
         raise InputError(
             f"{folder}: holds no {DATASET_FILE}, so it is not a finished folder of shards",
             hint="run `ivvit shard` again with the same options: it converts only what is missing",
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
+    return parse_dataset_info(text, str(path))
+
+
+def parse_dataset_info(text: bytes, where: str) -> DatasetInfo:
+    """Check the content of a `dataset.json`; `where` names it in messages.
+
+    Raises:
+        InputError: it is not valid, or another schema version wrote it.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: cannot be read: {error}") from None
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA:
         raise InputError(
-            f"{path}: schema version {version}, but this ivvit reads version {SCHEMA}",
+            f"{where}: schema version {version}, but this ivvit reads version {SCHEMA}",
             hint="convert the dataset again with `ivvit shard`",
         )
     try:
         return DatasetInfo.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: {where}: {first['msg']}") from None
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{where}: {place}: {first['msg']}") from None
 
 
 def write_dataset_info(folder: Path, info: DatasetInfo) -> None:

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,16 +33,9 @@ class ShardFiles:
         descriptor = self._descriptor(shard)
         offsets, sizes = rows["offset"].tolist(), rows["size"].tolist()
         frames: list[bytes] = []
-        first = 0
-        for last in range(len(offsets)):
-            end = offsets[last] + sizes[last]
-            follows = last + 1 < len(offsets) and 0 <= offsets[last + 1] - end <= _BRIDGE
-            if not follows:
-                start = offsets[first]
-                block = _pread(descriptor.number, start, end - start)
-                for k in range(first, last + 1):
-                    frames.append(block[offsets[k] - start : offsets[k] - start + sizes[k]])
-                first = last + 1
+        for start, end, members in join_ranges(offsets, sizes, _BRIDGE):
+            block = _pread(descriptor.number, start, end - start)
+            frames += [block[offsets[k] - start : offsets[k] - start + sizes[k]] for k in members]
         return frames
 
     def _descriptor(self, shard: int) -> Descriptor:
@@ -63,6 +56,21 @@ class ShardFiles:
                 f"the shard is {size} bytes long, but {info.bytes} are recorded", hint=VERIFY
             )
         return descriptor
+
+
+def join_ranges(
+    offsets: Sequence[int], sizes: Sequence[int], bridge: int
+) -> Iterator[tuple[int, int, range]]:
+    """Yield the byte ranges, each with its members, that hold all the given ones in their order.
+
+    Neighbours share a range when at most `bridge` bytes lie between them.
+    """
+    first = 0
+    for last in range(len(offsets)):
+        end = offsets[last] + sizes[last]
+        if last + 1 == len(offsets) or not 0 <= offsets[last + 1] - end <= bridge:
+            yield offsets[first], end, range(first, last + 1)
+            first = last + 1
 
 
 def _pread(descriptor: int, offset: int, size: int) -> bytes:

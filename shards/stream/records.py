@@ -23,7 +23,7 @@ class Descriptor:
     """An open file that closes when its last user lets go, be that a cache or a reader."""
 
     def __init__(self, path: Path) -> None:
-        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # of a pipe, too
 
     def __del__(self) -> None:
         if hasattr(self, "number"):

@@ -1,5 +1,6 @@
 """The reader against the naive writer: every layout, every fault, many threads."""
 
+import json
 import os
 import struct
 from concurrent.futures import ThreadPoolExecutor
@@ -184,3 +185,15 @@ def test_a_hostile_manifest(tmp_path):
     (tmp_path / "dataset.json").write_text("[" * 200_000)
     with pytest.raises(InputError, match=r"dataset\.json: cannot be read: .*recursion"):
         open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("field", ["index", "shards.0.file"])
+@pytest.mark.parametrize("name", ["../x.tar", "/etc/passwd", "", "..", "a/b", "a\0"])
+def test_a_manifest_that_names_a_place_outside_its_folder(tmp_path, field, name):
+    folder = write_shards(tmp_path, clips(1), kind="video")
+    document = json.loads((folder / "dataset.json").read_text())
+    split = document["splits"]["train"]
+    (split if field == "index" else split["shards"][0])[field.split(".")[-1]] = name
+    (folder / "dataset.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match=rf"{field}: .* is not a file's name"):
+        open_dataset(folder)
