@@ -167,4 +167,7 @@ class Session:
 
 def _load_weights(prepared: Prepared) -> list[str]:
     source = prepared.job.model["weights"]
-    return load_weights(prepared.model, source).lines() if source else []
+    if not source:
+        return []
+    classes = {name: each.dataset.classes for name, each in prepared.sources.items()}
+    return load_weights(prepared.model, source, classes=classes).lines()

@@ -1,18 +1,20 @@
 """Files of tensors, read so that a hostile one cannot run code."""
 
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from ivvit_cli.errors import InputError
 
 _TORCH = (".pth", ".pt", ".pyth", ".bin", ".ckpt", ".tar")
-_NESTED = ("state_dict", "model_state", "model_state_dict", "model")  # where trainers keep weights
+# Where trainers keep weights; TimeSformer's in model_state, VideoMAE's in model or module.
+_NESTED = ("state_dict", "model_state", "model_state_dict", "model", "module")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -35,16 +37,37 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     )
 
 
+def read_notes(path: Path) -> dict[str, str]:
+    """Return what stands beside the tensors of a safetensors file; nothing for other formats.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from None
+
+
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: cannot be read as safetensors: {error}") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: cannot be read as safetensors: {error}")
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        # A namespace, as VideoMAE's trainer saves its options in, holds values and runs nothing.
+        with torch.serialization.safe_globals([Namespace]):
+            document = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # crafted bytes can raise anything in an unpickler
         raise InputError(
             f"{path}: refused: it is damaged, or holds more than tensors and could run code",

@@ -15,11 +15,11 @@ class LoadReport:
         format: whose names the source uses (`importers.IMPORTERS`).
         loaded: the encoder's tensors that were taken as they were.
         resized: those that were resampled to the model's input.
-        derived: those that a plain ViT lacks, started as the temporal kind says.
+        derived: those that the source lacks, started as the temporal kind says or by a formula.
         missing: those that the source lacks or has in another shape; they keep their values.
         unused: the source's other tensors, in this package's names.
         shapes: "theirs -> ours", of those that the source has in another shape.
-        head: the dataset whose head took the source's classifier.
+        heads: the datasets whose heads took a classifier of the source.
     """
 
     source: str
@@ -30,7 +30,7 @@ class LoadReport:
     missing: tuple[str, ...]
     unused: tuple[str, ...]
     shapes: Mapping[str, str]
-    head: str | None = None
+    heads: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -45,8 +45,8 @@ class LoadReport:
         """Return the report as lines: a summary, then what was not taken as it was."""
         taken = f"{len(self.loaded) + len(self.resized)} of {self._total}"
         lines = [f"{self.source} ({self.format}): {taken} encoder tensors loaded"]
-        if self.head is not None:
-            lines.append(f"  classifier: into head {self.head}")
+        if self.heads:
+            lines.append(f"  classifier: into head {', '.join(self.heads)}")
         for title in ("resized", "derived", "missing", "unused"):
             names: tuple[str, ...] = getattr(self, title)
             if names:

@@ -1,51 +1,132 @@
-"""Where weights come from: timm, the Hugging Face hub, a file, a run."""
+"""Where weights come from: timm, the Hugging Face hub, a file, a folder, a run."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import timm
 from torch import Tensor
 
-from ivvit_cli.errors import EnvironmentFault, UsageError
+from ivvit_cli.errors import EnvironmentFault, InputError, UsageError
 from ivvit_cli.models.backbone import check_vit_name
-from ivvit_cli.models.weights.files import read_tensors
-from ivvit_cli.runs import WEIGHTS_FILE, check_file, find_checkpoint, read_meta
+from ivvit_cli.models.weights.files import read_notes
+from ivvit_cli.models.weights.hub import downloading, fetch
+from ivvit_cli.models.weights.repository import (
+    WEIGHT_FILES,
+    class_names,
+    find_weights,
+    read_config,
+    read_weights,
+    weight_files,
+)
+from ivvit_cli.runs import (
+    CHECKPOINTS,
+    META_FILE,
+    WEIGHTS_FILE,
+    check_file,
+    digest_file,
+    find_checkpoint,
+    read_meta,
+)
 
-_PATIENCE = 5.0  # seconds until the hub counts as out of reach
+NOTE = "ivvit"  # the key of our note in a file of weights that `ivvit model import` wrote
 
 
-def read_source(source: str) -> dict[str, Tensor]:
-    """Return the tensors of `timm:NAME`, `hf:REPO[/FILE]`, a file, a run or a checkpoint.
+@dataclass(frozen=True)
+class Source:
+    """Weights as they were found.
+
+    Attributes:
+        tensors: by the names that their authors gave them.
+        files: where they were read from; none for timm's.
+        classes: the class names of each classifier, in the order of its rows, where they are
+            known: by dataset for those of a run, under "" for the only one.
+        config: Hugging Face's config.json.
+        note: what `ivvit model import` has noted about them.
+    """
+
+    tensors: dict[str, Tensor]
+    files: tuple[Path, ...] = ()
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    note: Mapping[str, Any] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """Return the sha256 of the file, of several in the order of names, or of the tensors."""
+        if len(self.files) == 1:
+            return digest_file(self.files[0])
+        total = hashlib.sha256()
+        for path in self.files:
+            total.update(digest_file(path).encode())
+        for name in sorted(self.tensors) if not self.files else ():
+            total.update(name.encode())
+            total.update(self.tensors[name].contiguous().numpy().tobytes())
+        return total.hexdigest()
+
+
+def is_remote(source: str) -> bool:
+    """Tell whether a source may have to be downloaded."""
+    return source.startswith(("timm:", "hf:"))
+
+
+def read_source(source: str) -> Source:
+    """Read `timm:NAME`, `hf:REPO[/FILE]`, a file, a folder of the hub's, a run or a checkpoint.
 
     Raises:
         InputError: the file is damaged, of an unknown format, or holds more than tensors.
         UsageError: timm knows no such weights.
         EnvironmentFault: the file is absent or cannot be downloaded.
     """
-    path = _find_weights(source)
-    if path is not None:
-        return read_tensors(path)
     scheme, _, name = source.partition(":")
-    return _read_timm(name) if scheme == "timm" else read_tensors(_download(name))
-
-
-def _find_weights(source: str) -> Path | None:
-    """Return the file of weights on this machine, that of a run by its hash; None for a download.
-
-    Raises:
-        InputError: there is no such checkpoint, or it is damaged.
-        EnvironmentFault: there is no such file.
-    """
-    if source.startswith(("timm:", "hf:")):
-        return None
+    if scheme == "timm":
+        return Source(_read_timm(name))
+    if scheme == "hf":
+        return _read_file(fetch(name))
     path = Path(source).expanduser()
-    if path.is_file():
-        return path
     if not path.exists() and "@" not in source:
         raise EnvironmentFault(f"{path}: no such file of weights", hint=_where_to_get(path))
+    if path.is_file():
+        return _read_file(path)
+    weights = find_weights(path)
+    if weights is None or (path / META_FILE).is_file() or (path / CHECKPOINTS).is_dir():
+        return _read_run(path)
+    return _read_file(weights)
+
+
+def _read_file(path: Path) -> Source:
+    # Another file than the hub's own lies beside a config.json by chance.
+    config = read_config(path.parent) if path.name in WEIGHT_FILES else {}
+    note = _read_note(path)
+    named = class_names(config)
+    return Source(
+        read_weights(path),
+        files=tuple(weight_files(path)),
+        classes=({"": named} if named else {}) | note.get("classes", {}),
+        config=config,
+        note=note,
+    )
+
+
+def _read_note(path: Path) -> Mapping[str, Any]:
+    try:
+        note = json.loads(read_notes(path).get(NOTE, "{}"))
+        return {**note, "classes": {k: tuple(map(str, v)) for k, v in note["classes"].items()}}
+    except KeyError:
+        return {}
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: its note is damaged: {error}") from None
+
+
+def _read_run(path: Path) -> Source:
+    """Read a run's checkpoint, checked by its hash."""
     checkpoint = find_checkpoint(path)
-    return check_file(checkpoint, read_meta(checkpoint), WEIGHTS_FILE)
+    meta = read_meta(checkpoint)
+    file = check_file(checkpoint, meta, WEIGHTS_FILE)
+    classes = {name: head.classes for name, head in meta.heads.items()}
+    return Source(read_weights(file), files=(file,), classes=classes)
 
 
 def _read_timm(name: str) -> dict[str, Tensor]:
@@ -58,53 +139,9 @@ def _read_timm(name: str) -> dict[str, Tensor]:
         tags = ", ".join(timm.list_pretrained(f"{name.partition('.')[0]}.*"))
         hint = f"it has {tags}" if tags else "it has none for this model"
         raise UsageError(f"timm:{name}: timm has no such weights", hint=hint)
-    with _downloading(f"timm:{name}"):
+    with downloading(f"timm:{name}"):
         state: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
     return state
-
-
-def _download(place: str) -> Path:
-    from huggingface_hub import hf_hub_download
-
-    owner, name, file = (*place.split("/", 2), "", "")[:3]
-    if not owner or not name:
-        raise UsageError(f"hf:{place}: not of the form hf:OWNER/REPO or hf:OWNER/REPO/FILE")
-    with _downloading(f"hf:{place}"):
-        return Path(hf_hub_download(f"{owner}/{name}", file or WEIGHTS_FILE))
-
-
-@contextmanager
-def _downloading(source: str) -> Iterator[None]:
-    """Download, or take what the hub's cache holds when the hub is out of reach.
-
-    The hub's own client would try each file six times over 23 s, and print a line each time.
-    """
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    obstacle = "" if before else _obstacle(constants.ENDPOINT)
-    constants.HF_HUB_OFFLINE = before or bool(obstacle)
-    try:
-        yield
-    except Exception as error:  # the hub, its HTTP client, the disk: each has a family of its own
-        reason = (obstacle or str(error).strip() or type(error).__name__).splitlines()[0]
-        raise EnvironmentFault(
-            f"{source}: cannot be downloaded: {reason}",
-            hint="with the file at hand: model.weights=FILE",
-        ) from error
-    finally:
-        constants.HF_HUB_OFFLINE = before
-
-
-def _obstacle(endpoint: str) -> str:
-    """Return what keeps the hub from answering at all; nothing, if it does."""
-    from huggingface_hub import get_session
-
-    try:
-        get_session().head(endpoint, timeout=_PATIENCE)
-    except Exception as error:  # of the HTTP client, which depends on the hub's version
-        return f"{endpoint}: {error}"
-    return ""
 
 
 def _where_to_get(path: Path) -> str:

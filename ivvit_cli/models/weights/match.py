@@ -1,0 +1,109 @@
+"""What makes a source a poor match for a model: refused, with what would fit."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+from ivvit_cli.errors import InputError
+from ivvit_cli.models.weights.fit import Fit
+
+MIN_SHARE = 0.9  # of the encoder's tensors; a source that gives fewer is another backbone's
+
+_TUBELETS = "encoder.tubelet_embed.weight"
+# Without one of these the model is blind, however few tensors they are; a clip's own may stand in.
+_VITAL = {
+    "encoder.vit.patch_embed.proj.weight": _TUBELETS,
+    "encoder.vit.pos_embed": "encoder.tubelet_pos",
+    "encoder.vit.cls_token": "",
+    "encoder.vit.dist_token": "",
+    "encoder.vit.reg_token": "",
+}
+_WITHOUT_CLASS_TOKEN = "model.backbone_args={class_token: false, global_pool: avg}"
+# What a source computes with and the model would leave out: all is loaded, and yet it is another.
+_NEEDED = re.compile(
+    r"encoder\.vit\.(?:reg_token$|dist_token$|norm_pre\.|blocks\.\d+\.(?!temporal_))"
+)
+
+
+def check_match(fit: Fit, state: Mapping[str, Tensor], source: str) -> None:
+    """Refuse a source that leaves a part of the model as it was, or of which a part is left over.
+
+    Raises:
+        InputError: less than MIN_SHARE of the encoder's tensors are there, a part without which
+            it is blind is not, or the blocks differ. The message names the nearest keys.
+    """
+    share = len(fit.tensors) / (len(fit.tensors) + len(fit.missing))
+    vital = [name for name, instead in _VITAL.items() if _lacks(fit, name, instead)]
+    if vital and share > 0.5:  # of this architecture, so the part itself is worth a message
+        raise _blind(vital[0], fit, state, source)
+    if vital or share < MIN_SHARE:
+        raise _poor(fit, state, source)
+    _check_blocks(fit, state, source)
+    left = [name for name in state if name not in fit.tensors and _NEEDED.match(name)]
+    if left:
+        raise InputError(
+            f"{source}: the model has no place for {left[0]}",
+            hint="choose the backbone of these weights; ivvit model ls shows all",
+        )
+
+
+def _lacks(fit: Fit, name: str, instead: str) -> bool:
+    return name in fit.missing and instead not in fit.tensors
+
+
+def _blind(name: str, fit: Fit, state: Mapping[str, Tensor], source: str) -> InputError:
+    if name in fit.shapes:
+        return InputError(f"{source}: {_mismatch(name, fit)}", hint="is it of the same backbone?")
+    if _TUBELETS in state and _TUBELETS not in fit.shapes and name in list(_VITAL)[:2]:
+        fault, hint = "embeds clips in tubelets", "model.temporal.kind=tubelet does so too"
+    elif _TUBELETS in fit.shapes:
+        fault, hint = _mismatch(_TUBELETS, fit), "model.temporal.depth is the frames of a tubelet"
+    elif name == "encoder.vit.cls_token":
+        fault, hint = "has no class token", f"{_WITHOUT_CLASS_TOKEN} does without, too"
+    else:
+        fault, hint = f"lacks {name}", _nearest(name, state)
+    return InputError(f"{source}: {fault}", hint=hint)
+
+
+def _check_blocks(fit: Fit, state: Mapping[str, Tensor], source: str) -> None:
+    """Refuse what MIN_SHARE lets pass in a deep model: a block left random, or one left over."""
+    ours = _blocks([*fit.tensors, *fit.missing])
+    theirs = _blocks(state)
+    if theirs - ours:
+        raise InputError(
+            f"{source}: has {len(theirs)} blocks, but the model has {len(ours)}",
+            hint=f"set model.backbone_args.depth={len(theirs)}",
+        )
+    if absent := ours - _blocks(fit.tensors):
+        raise InputError(
+            f"{source}: gives nothing to {len(absent)} of the model's {len(ours)} blocks",
+            hint=f"is it of the same backbone and depth? it has {len(theirs)} blocks",
+        )
+
+
+def _blocks(names: Iterable[str]) -> set[str]:
+    matches = (re.match(r"encoder\.vit\.blocks\.(\d+)\.", name) for name in names)
+    return {match[1] for match in matches if match}
+
+
+def _poor(fit: Fit, state: Mapping[str, Tensor], source: str) -> InputError:
+    total = len(fit.tensors) + len(fit.missing)
+    name = fit.missing[0]
+    if name in fit.shapes:
+        example, hint = _mismatch(name, fit), "is it of the same backbone and size?"
+    else:
+        example, hint = f"it lacks {name}", _nearest(name, state)
+    return InputError(
+        f"{source}: fits only {len(fit.tensors)} of {total} encoder tensors: {example}", hint=hint
+    )
+
+
+def _mismatch(name: str, fit: Fit) -> str:
+    return f"{name} is {fit.shapes[name].replace(' -> ', ' there and ')} in the model"
+
+
+def _nearest(name: str, state: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, state, n=3, cutoff=0)
+    return f"the nearest of its names: {', '.join(near)}"
