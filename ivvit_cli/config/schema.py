@@ -3,13 +3,10 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-
-class Section(BaseModel):
-    """A frozen mapping that knows its keys and refuses every other."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from ivvit_cli.config.adapters import AdaptFormer, AmFlow, StAdapter
+from ivvit_cli.config.section import Decay, Positive, PositiveReal, Section
 
 
 def _check_name(name: str) -> str:
@@ -30,12 +27,9 @@ def _check_order(bounds: tuple[float, float]) -> tuple[float, float]:
 Name = Annotated[str, AfterValidator(_check_name)]
 Ordered = AfterValidator(_check_order)
 Whole = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(gt=0)]
-PositiveReal = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Area = Annotated[float, Field(gt=0, le=1)]  # as a share of the source image's
-Decay = Annotated[float, Field(ge=0, lt=1)]
 Epochs = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?ep$")]
 Moment = Annotated[Whole | Epochs, Field(description="iterations, or epochs as in 3ep")]
 SomeEpochs = Annotated[
@@ -98,7 +92,16 @@ class Tubelet(Section):
 
 
 Temporal = Annotated[
-    NoTemporal | TokenShift | Msca | SpaceTime | SpaceOnly | Tubelet, Field(discriminator="kind")
+    NoTemporal
+    | TokenShift
+    | Msca
+    | SpaceTime
+    | SpaceOnly
+    | Tubelet
+    | AmFlow
+    | StAdapter
+    | AdaptFormer,
+    Field(discriminator="kind"),
 ]
 
 
@@ -106,10 +109,11 @@ class Model(Section):
     """The backbone, where its weights come from, and how its frames meet."""
 
     backbone: str
-    backbone_args: dict[str, Any] = {}
+    backbone_args: dict[str, Any] = Field(default_factory=dict)
     weights: str | None = None
     temporal: Temporal = NoTemporal()
     separate: tuple[Literal["patch", "pos", "cls"], ...] = ()  # embeddings that clips have alone
+    freeze: tuple[str, ...] = ()  # `backbone`, or parameters' names in which * is anything
 
 
 class Input(Section):

@@ -7,7 +7,10 @@ from typing import Any
 from ivvit_cli.config.yamlio import Path, parse
 
 # A section here is one of several types, told apart by `kind`; another kind starts afresh.
-_UNIONS: frozenset[Path] = frozenset({("model", "temporal")})
+_TEMPORAL: Path = ("model", "temporal")
+_UNIONS: frozenset[Path] = frozenset(
+    {_TEMPORAL, *((*_TEMPORAL, part) for part in ("flow", "adapter", "unit"))}
+)
 _REMOVABLE: Path = ("data",)  # `data.NAME: null` takes an inherited dataset out
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ivvit_cli.models.clip_stem import ClipStem
+from ivvit_cli.models.heads import Voting
 
 
 class TemporalBlock(nn.Module):
@@ -28,6 +29,8 @@ class Encoder(nn.Module):
     Attributes:
         vit: timm's model; this class runs its parts in the order of timm's own forward.
         feature_dims: the widths of the features that `forward` returns.
+        vote: how a head makes one of its features' logits.
+        idle: whether, with a single dataset, an update may leave parameters without gradient.
         clip_stem: the embeddings of clips, where these have their own.
     """
 
@@ -35,7 +38,16 @@ class Encoder(nn.Module):
         super().__init__()
         self.vit = vit
         self.feature_dims: tuple[int, ...] = (vit.num_features,)
+        self.vote: Voting = "mean"
+        self.idle = False
         self.clip_stem: ClipStem | None = None
+
+    def own(self, datasets: Sequence[str]) -> None:
+        """Make what this kind has for these datasets, before anything else is asked of it."""
+
+    def stages(self) -> list[nn.Module]:
+        """Return the modules that are compiled, each for itself."""
+        return list(self.vit.blocks)
 
     def forward(self, x: Tensor, dataset: str) -> tuple[Tensor, ...]:
         """Encode images (B, 3, H, W) or clips (B, T, 3, H, W) into features (B, D_i).

@@ -1,26 +1,41 @@
 """Heads: a dataset's features to its logits."""
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
+Voting = Literal["mean", "frozen_random", "learned"]
+VOTES = get_args(Voting)
+
 
 class Head(nn.Module):
-    """A linear classifier per feature; their logits are averaged (AM Flow 3.4; IV-ViT Eq. 6).
+    """A linear classifier per feature, whose logits vote (AM Flow 3.2; IV-ViT Eq. 6).
 
     The logits of a clip's mean feature are the mean of its frames' logits, as in TokenShift.
     Initialised as timm's heads: a normal of std 0.02, truncated, and no bias.
+
+    Args:
+        feature_dims: the widths of the features.
+        vote: the classifiers' logits count alike (`mean`), or as a linear layer over them says,
+            whose weights are `learned` or stay as they are drawn (`frozen_random`).
     """
 
-    def __init__(self, feature_dims: Sequence[int], classes: int) -> None:
+    def __init__(self, feature_dims: Sequence[int], classes: int, vote: Voting = "mean") -> None:
         super().__init__()
         self.linears = nn.ModuleList(_linear(width, classes) for width in feature_dims)
+        self.vote = None if vote == "mean" else nn.Linear(len(feature_dims), 1)
+        if self.vote:
+            self.vote.requires_grad_(vote == "learned")
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Map features (B, D_i) to logits (B, C)."""
         logits = [linear(x) for linear, x in zip(self.linears, features, strict=True)]
+        if self.vote:
+            voted: Tensor = self.vote(torch.stack(logits, dim=-1))
+            return voted.squeeze(-1)
         return torch.stack(logits).mean(0) if len(logits) > 1 else logits[0]
 
 

@@ -2,17 +2,18 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
 from ivvit_cli.errors import UsageError
 from ivvit_cli.models.backbone import InputSpec, create_vit, input_spec
 from ivvit_cli.models.encoder import Encoder
+from ivvit_cli.models.freezing import freeze, frozen_modules
 from ivvit_cli.models.heads import Head, head_key
 from ivvit_cli.models.temporal import make_encoder
 
-_KEYS = ("backbone", "backbone_args", "separate", "temporal", "weights")
+_KEYS = ("backbone", "backbone_args", "freeze", "separate", "temporal", "weights")
 
 
 class JointModel(nn.Module):
@@ -28,7 +29,10 @@ class JointModel(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.heads = nn.ModuleDict(
-            {head_key(name): Head(encoder.feature_dims, classes) for name, classes in heads.items()}
+            {
+                head_key(name): Head(encoder.feature_dims, classes, encoder.vote)
+                for name, classes in heads.items()
+            }
         )
         self.input = spec
 
@@ -37,15 +41,22 @@ class JointModel(nn.Module):
         logits: Tensor = self.heads[head_key(dataset)](self.encoder(x, dataset))
         return logits
 
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training, or not; what is frozen never drops anything out."""
+        super().train(mode)
+        for module in frozen_modules(self):
+            module.eval()
+        return self
+
 
 def build_model(model: Mapping[str, Any], heads: Mapping[str, int]) -> JointModel:
     """Build a model with fresh weights.
 
     Args:
         model: a recipe's `model:` section as plain values: `backbone` (a timm ViT), perhaps
-            `backbone_args`, `temporal` (`{kind: ..., its options}`) and `separate` (what clips have
-            for themselves of the embeddings `patch`, `pos` and `cls`). `weights` is left to
-            `load_weights`.
+            `backbone_args`, `temporal` (`{kind: ..., its options}`), `separate` (what clips have
+            for themselves of the embeddings `patch`, `pos` and `cls`) and `freeze` (what is not
+            trained, see `freezing.freeze`). `weights` is left to `load_weights`.
         heads: the number of classes of each dataset.
 
     Raises:
@@ -54,9 +65,12 @@ def build_model(model: Mapping[str, Any], heads: Mapping[str, int]) -> JointMode
     _check_keys(model)
     vit = create_vit(model["backbone"], model.get("backbone_args") or {})
     encoder = make_encoder(vit, **(model.get("temporal") or {"kind": "none"}))
+    encoder.own(list(heads))
     if model.get("separate"):
         encoder.separate(model["separate"])
-    return JointModel(encoder, heads, input_spec(vit))
+    joint = JointModel(encoder, heads, input_spec(vit))
+    freeze(joint, model.get("freeze") or ())
+    return joint
 
 
 def _check_keys(model: Mapping[str, Any]) -> None:

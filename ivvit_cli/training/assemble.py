@@ -154,8 +154,8 @@ def make_trainer(
 
 def compile_blocks(model: JointModel) -> None:
     """Compile each block for itself: short compilations, of which equal blocks share one."""
-    for block in model.encoder.vit.blocks:
-        block.compile(dynamic=False)
+    for stage in model.encoder.stages():
+        stage.compile(dynamic=False)
 
 
 def _learning_rate(prepared: Prepared) -> LearningRate:

@@ -103,7 +103,7 @@ class Trainer:
         self._scores: dict[str, dict[str, Any]] = {}  # of this iteration's validation
         self._module: nn.Module = self.update
         if self.ranks.world > 1:  # an update leaves the heads of other datasets without gradient
-            unused = len(self.streams) > 1
+            unused = len(self.streams) > 1 or self.update.model.encoder.idle
             self._module = DistributedDataParallel(self.update, find_unused_parameters=unused)
 
     def train(self) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 from timm.models.vision_transformer import VisionTransformer
 
 from ivvit_cli.errors import UsageError
+from ivvit_cli.models.adapters.adaptformer import adaptformer
+from ivvit_cli.models.adapters.am_flow import am_flow
+from ivvit_cli.models.adapters.st_adapter import st_adapter
 from ivvit_cli.models.encoder import Encoder
 from ivvit_cli.models.temporal.msca import msca
 from ivvit_cli.models.temporal.timesformer import divided, joint, space_only
@@ -22,6 +25,9 @@ KINDS: dict[str, Callable[..., Encoder]] = {
     "joint": joint,
     "space_only": space_only,
     "tubelet": tubelet,
+    "am_flow": am_flow,
+    "st_adapter": st_adapter,
+    "adaptformer": adaptformer,
 }
 
 
