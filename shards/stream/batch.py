@@ -10,7 +10,7 @@ from torch import Tensor
 from shards.index import Kind
 from shards.stream.augment import render
 
-_TENSORS = ("frames", "boxes", "extents", "flips", "labels", "weights")
+_TENSORS = ("frames", "boxes", "cuts", "flips", "labels", "weights")
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Batch:
     kind: Kind
     frames: Tensor  # uint8 (B, T, H, W, 3), zero-padded to the largest cut; T = 1 for images
     boxes: Tensor  # float64 (B, 4): top, left, height, width within the frames, in pixels
-    extents: Tensor  # int64 (B, 2): height and width of what is not padding
+    cuts: Tensor  # int64 (B, 4): top, left, height, width of what of the frames may be read
     flips: Tensor  # bool (B,)
     labels: Tensor  # int64 (B,)
     weights: Tensor  # float32 (B,): 1 for a sample, 0 for a filler
@@ -36,7 +36,7 @@ class Batch:
     def render(self, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
         """Return the model's input, float32: images (B, 3, S, S), videos (B, T, 3, S, S)."""
         frames = self.frames.squeeze(1) if self.kind == "image" else self.frames
-        return render(frames, self.boxes, self.extents, self.flips, size=size, mean=mean, std=std)
+        return render(frames, self.boxes, self.cuts, self.flips, size=size, mean=mean, std=std)
 
     def split(self, parts: int) -> "list[Batch]":
         """Cut into at most `parts` micro-batches of nearly equal size; `count` stays global."""

@@ -160,7 +160,7 @@ def _empty_batch(
         kind=split.kind,
         frames=empty(shape),
         boxes=torch.tensor(boxes, dtype=torch.float64),
-        extents=torch.tensor(cuts),
+        cuts=torch.tensor([(0, 0, *cut) for cut in cuts]),
         flips=torch.tensor([draw.flip for draw in draws] + [False] * fillers),
         labels=torch.tensor([split.label(draw.index) for draw in draws] + [0] * fillers),
         weights=torch.tensor([1.0] * len(draws) + [0.0] * fillers),

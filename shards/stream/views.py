@@ -69,10 +69,10 @@ class ViewedSample:
         """
         frames = self.frames.to(device, non_blocking=True)
         boxes = self.boxes.to(device)
-        extent = torch.tensor([frames.shape[1:3]], device=device)
+        cut = torch.tensor([[0, 0, *frames.shape[1:3]]], device=device)
         straight = torch.zeros(1, dtype=torch.bool, device=device)
         crops = [
-            render(frames[None], box[None], extent, straight, size=size, mean=mean, std=std)
+            render(frames[None], box[None], cut, straight, size=size, mean=mean, std=std)
             for box in boxes
         ]
         pixels = torch.cat(crops)  # (C, U, 3, S, S)

@@ -17,7 +17,7 @@ def make_batch(kind="video", count=3, frames=4):
         kind=kind,
         frames=torch.zeros(count, frames, 8, 8, 3, dtype=torch.uint8),
         boxes=torch.tensor([[0.0, 0, 8, 8]] * count, dtype=torch.float64),
-        extents=torch.tensor([[8, 8]] * count),
+        cuts=torch.tensor([[0, 0, 8, 8]] * count),
         flips=torch.zeros(count, dtype=torch.bool),
         labels=torch.zeros(count, dtype=torch.int64),
         weights=torch.ones(count),

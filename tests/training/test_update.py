@@ -30,7 +30,7 @@ def make_batch(name, count, frames, weights=None, total=None):
         kind="video" if frames > 1 else "image",
         frames=torch.randint(0, 256, (count, frames, 40, 48, 3), dtype=torch.uint8),
         boxes=torch.tensor([[2.0, 3.0, 30.0, 35.0]] * count, dtype=torch.float64),
-        extents=torch.tensor([[40, 48]] * count),
+        cuts=torch.tensor([[0, 0, 40, 48]] * count),
         flips=torch.arange(count) % 2 == 0,
         labels=torch.arange(count) % 3,
         weights=torch.ones(count) if weights is None else torch.tensor(weights),

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
+from shards.stream import banded, dense
 from shards.stream.augment import render
 from shards.stream.crops import random_resized, scaled_size, short_side, view_crops
 
@@ -30,8 +31,8 @@ def rendered(frames, crop, size, flip=False):
     cut = frames[:, top : top + height, left : left + width]
     n = len(cut)
     boxes = torch.tensor([crop.box] * n)
-    extents = torch.tensor([(height, width)] * n)
-    return render(cut, boxes, extents, torch.tensor([flip] * n), size=size, **PLAIN)
+    cuts = torch.tensor([(0, 0, height, width)] * n)
+    return render(cut, boxes, cuts, torch.tensor([flip] * n), size=size, **PLAIN)
 
 
 sides = st.integers(1, 120)
@@ -91,8 +92,9 @@ def test_each_sample_has_its_own_crop_and_padding_is_not_read():
         frames[row, :height, :width] = noise(height, width, 3, seed=row)
         alone.append(resized(frames[row : row + 1, :height, :width], (24, 24)))
     boxes = torch.tensor([(0.0, 0.0, h, w) for h, w in shapes])
+    cuts = torch.tensor([(0, 0, h, w) for h, w in shapes])
     flips = torch.tensor([False, True, False])
-    got = render(frames, boxes, torch.tensor(shapes), flips, size=24, **PLAIN)
+    got = render(frames, boxes, cuts, flips, size=24, **PLAIN)
     expected = torch.cat(alone)
     expected[1] = expected[1].flip(-1)
     assert (got - expected).abs().max() < TOLERANCE
@@ -101,20 +103,20 @@ def test_each_sample_has_its_own_crop_and_padding_is_not_read():
 def test_frames_of_a_clip_share_their_crop():
     clips = noise(2, 5, 40, 50, 3)
     boxes = torch.tensor([(3.5, 2.0, 20.0, 30.0), (0.0, 0.0, 40.0, 50.0)])
-    extents, flips = torch.tensor([(40, 50)] * 2), torch.tensor([True, False])
-    got = render(clips, boxes, extents, flips, size=16, **PLAIN)
+    cuts, flips = torch.tensor([(0, 0, 40, 50)] * 2), torch.tensor([True, False])
+    got = render(clips, boxes, cuts, flips, size=16, **PLAIN)
     assert got.shape == (2, 5, 3, 16, 16)
     for t in range(5):
-        frame = render(clips[:, t], boxes, extents, flips, size=16, **PLAIN)
+        frame = render(clips[:, t], boxes, cuts, flips, size=16, **PLAIN)
         assert torch.allclose(got[:, t], frame, atol=1e-3)
 
 
 def test_normalisation_and_type():
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     frames = noise(2, 16, 16, 3)
-    box, extent = torch.tensor([[0.0, 0, 16, 16]] * 2), torch.tensor([[16, 16]] * 2)
+    box, cut = torch.tensor([[0.0, 0, 16, 16]] * 2), torch.tensor([[0, 0, 16, 16]] * 2)
     straight = torch.zeros(2, dtype=torch.bool)
-    got = render(frames, box, extent, straight, size=16, mean=mean, std=std)
+    got = render(frames, box, cut, straight, size=16, mean=mean, std=std)
     expected = (frames.permute(0, 3, 1, 2) / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(
         std
     ).view(3, 1, 1)
@@ -131,3 +133,39 @@ def test_autocast_does_not_round_the_pixels():
         assert torch.equal(rendered(frames, crop, 32), plain)
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
         assert rendered(frames, crop, 32).dtype == torch.float32
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(height=sides, width=sides, size=st.integers(1, 80), seed=st.integers(0, 9))
+def test_bands_and_dense_products_give_the_same(height, width, size, seed):
+    """What a CPU does and what a GPU does, on boxes and cuts anywhere in the frame."""
+    generator = np.random.default_rng(seed)
+    clips = noise(3, 2, height, width, 3, seed=seed)
+    ends = np.sort(generator.integers(0, [height + 1, width + 1], (3, 2, 2)), axis=1)  # (N, 2, yx)
+    ends[:, 1] = np.maximum(ends[:, 1], ends[:, 0] + 1)
+    ends -= np.maximum(ends[:, 1:] - [height, width], 0)
+    starts, cut = ends[:, 0], ends[:, 1] - ends[:, 0]
+    inner = generator.uniform(0, 0.4, (3, 2)) * cut
+    extent = (cut - inner) * generator.uniform(0.5, 1, (3, 2))
+    boxes = torch.from_numpy(np.hstack([starts + inner, extent]))
+    cuts = torch.from_numpy(np.hstack([starts, cut]))
+    flips = torch.tensor([False, True, False])
+    gain, shift = torch.rand(3, 1, 1), torch.rand(3, 1, 1)
+    bands, whole = (
+        module.resample(clips, boxes, cuts, flips, gain, shift, size) for module in (banded, dense)
+    )
+    assert bands.dtype == whole.dtype == torch.float32
+    assert bands.is_contiguous()
+    assert (bands - whole).abs().max() < 1e-3  # grey levels
+
+
+def test_nothing_is_read_beside_a_cut():
+    frames = noise(1, 40, 50, 3)
+    cut = torch.tensor([(7, 5, 20, 30)])
+    box, flip = torch.tensor([(8.5, 6.0, 17.0, 29.0)]), torch.tensor([False])
+    got = render(frames, box, cut, flip, size=24, **PLAIN)
+    alone, origin = frames[:, 7:27, 5:35], torch.tensor([(7, 5, 0, 0)])
+    expected = render(alone, box - origin, torch.tensor([(0, 0, 20, 30)]), flip, size=24, **PLAIN)
+    assert torch.equal(got, expected)
+    frames[:, :7], frames[:, 27:], frames[:, :, :5], frames[:, :, 35:] = 0, 255, 255, 0
+    assert torch.equal(render(frames, box, cut, flip, size=24, **PLAIN), got)

@@ -78,7 +78,7 @@ def test_batches_that_are_kept_stay_as_they_were(tmp_path):
                 kept.append(batch)
     for batch in kept:
         for key, frames, (height, width) in zip(
-            batch.keys, batch.frames, batch.extents.tolist(), strict=True
+            batch.keys, batch.frames, batch.cuts[:, 2:].tolist(), strict=True
         ):
             assert (frames[:, :height, :width] == 10 * int(key[1:])).all()
             assert not frames[:, height:].any()

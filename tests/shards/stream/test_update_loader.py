@@ -113,7 +113,7 @@ def test_batches_equal_naive_ones(tmp_path):
 def same(first, second):
     return all(
         torch.equal(getattr(first, name), getattr(second, name))
-        for name in ("frames", "boxes", "extents", "flips", "labels", "weights")
+        for name in ("frames", "boxes", "cuts", "flips", "labels", "weights")
     ) and (first.keys, first.count) == (second.keys, second.count)
 
 
@@ -155,7 +155,7 @@ def test_ranks_cut_the_same_batch(tmp_path, batch, world):
 def test_padding_is_zero(tmp_path):
     (update,) = load({"toy": stream(video_split(tmp_path), batch=6)}, [0], world=4, rank=0)
     batch = update["toy"]
-    for row, (height, width) in enumerate(batch.extents.tolist()):
+    for row, (height, width) in enumerate(batch.cuts[:, 2:].tolist()):
         assert batch.frames[row, :, height:].count_nonzero() == 0
         assert batch.frames[row, :, :, width:].count_nonzero() == 0
 
@@ -173,7 +173,7 @@ def test_micro_batches_are_the_batch(tmp_path):
 
 def test_to_moves_every_tensor(tmp_path):
     batch = load({"toy": stream(video_split(tmp_path))}, [0])[0]["toy"].to("meta")
-    tensors = [batch.frames, batch.boxes, batch.extents, batch.flips, batch.labels, batch.weights]
+    tensors = [batch.frames, batch.boxes, batch.cuts, batch.flips, batch.labels, batch.weights]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
 
 
