@@ -3,6 +3,7 @@
 Both wings judge frames of others by their headers, the reading one those that it decodes, too.
 """
 
+import os
 import re
 import struct
 from collections.abc import Callable
@@ -20,6 +21,11 @@ _JPEG_HEADS = 1 << 24
 _PNG = struct.Struct(">8sI4sIIBB")
 _PNG_MARK = b"\x89PNG\r\n\x1a\n"
 _GREY = 0  # colour type of PNG
+
+
+def reader_of(descriptor: int) -> Read:
+    """Return a function that reads an open file."""
+    return lambda start, size: os.pread(descriptor, size, start)
 
 
 def frame_size(read: Read, size: int, codec: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from shards.convert.contents import Content, read_content
 from shards.convert.grouping import Group, Problem, group_members, missing_members
 from shards.index import ShardInfo
-from shards.tarwalk import Member, TarDamage, walk
+from shards.tarwalk import FILE, Member, TarDamage, walk
 
 
 @dataclass
@@ -49,6 +49,8 @@ def _check_members(descriptor: int, findings: ShardFindings, pool: ThreadPoolExe
     damage = None
     try:
         for member in walk(descriptor):
+            if member.kind != FILE:
+                raise TarDamage("header", f"byte {member.offset}: {member.name} is {member.kind}")
             members.append(member)
     except TarDamage as error:
         damage = error

@@ -88,9 +88,9 @@ def test_a_pickle_is_not_opened(tmp_path, suffix):
     ("members", "message"),
     [
         ([("a.ppm", FRAME)], "no label"),
-        ([("a.cls", b"0")], "0 images"),
+        ([("a.cls", b"0")], "no image, no frames and no video"),
         ([("a.ppm", FRAME), ("a.png", FRAME), ("a.cls", b"0")], "2 images"),
-        ([("a.ppm", FRAME), ("a.cls", b"cat")], "sample a: invalid literal"),
+        ([("a.ppm", FRAME), ("a.cls", b"cat")], "sample a: its label is a name, cat"),
         ([("a.png", FRAME), ("a.cls", b"0")], "not a readable png"),
         ([("a.mjpg", FRAME), ("a.cls", b"0")], "offsets"),
         (
@@ -102,7 +102,7 @@ def test_a_pickle_is_not_opened(tmp_path, suffix):
             "offsets .* do not fit",
         ),
         ([("a.ppm", FRAME), ("a.json", b"[" * 200_000)], "sample a: .*recursion"),
-        ([("a.ppm", FRAME), ("a.json", b'{"label": 1e400}')], "sample a: .*infinity"),
+        ([("a.ppm", FRAME), ("a.json", b'{"label": 1e400}')], "sample a: has no label"),
         ([("a.ppm", FRAME), ("a.json", b"{")], "sample a"),
         ([("a.ppm", FRAME), ("a.json", b"[]"), ("a.cls", b"0")], "no mapping"),
         ([("a.ppm", FRAME), ("a.ppm", FRAME), ("a.cls", b"0")], "duplicate"),
@@ -156,17 +156,27 @@ def test_what_comes_before_the_damage_is_read(sound):
 def test_a_compressed_tar_is_refused(sound):
     path, _, data = sound
     path.write_bytes(gzip.compress(data))
-    with pytest.raises(InputError, match=r"sound\.tar: ends at byte|sound\.tar: byte 0: "):
+    with pytest.raises(InputError, match=r"sound\.tar: is compressed by gzip"):
         list(stream_samples(path))
 
 
-@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_SPARSE, tarfile.SYMTYPE, tarfile.FIFOTYPE, b"x"])
-def test_only_plain_members_are_read(tmp_path, kind):
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (tarfile.LNKTYPE, "sample a: its .ppm is a hard link, not a file"),
+        (tarfile.SYMTYPE, "sample a: its .ppm is a symbolic link"),
+        (tarfile.FIFOTYPE, "sample a: its .ppm is a pipe"),
+        (tarfile.CHRTYPE, "sample a: its .ppm is a device"),
+        (tarfile.GNUTYPE_SPARSE, "byte 0: a member of no known kind"),
+        (b"M", "byte 0: a member of no known kind"),
+    ],
+)
+def test_only_plain_members_are_read(tmp_path, kind, message):
     info = tarfile.TarInfo("a.ppm")
     info.type, info.linkname = kind, "/etc/passwd"
     path = tmp_path / "odd.tar"
     path.write_bytes(info.tobuf(tarfile.USTAR_FORMAT) + bytes(1024))
-    with pytest.raises(InputError, match=r"odd\.tar: byte 0: a member that is not a plain file"):
+    with pytest.raises(InputError, match=rf"odd\.tar: {message}"):
         list(stream_samples(path))
 
 
@@ -185,7 +195,7 @@ def test_memory_is_bounded(tmp_path, name, size):
     if name == "a.txt":  # means nothing, so it is not even read
         assert [s.key for s in stream_samples(path)] == ["a"]
     else:
-        with pytest.raises(InputError, match=r"huge\.tar: sample a: is larger than"):
+        with pytest.raises(InputError, match=r"huge\.tar: sample a: .*is larger than"):
             list(stream_samples(path))
 
 
