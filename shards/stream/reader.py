@@ -1,6 +1,6 @@
 """Reading shards by index: a sample's frames are `pread` from their places, without a tar walk."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shards.errors import InputError
+from shards.errors import EnvironmentFault, InputError
 from shards.index import (
     CODECS,
     FRAME,
@@ -16,12 +16,16 @@ from shards.index import (
     DatasetInfo,
     Kind,
     SplitInfo,
-    read_dataset_info,
     read_layout,
 )
 from shards.stream.decode import Pixels, decode_frame, frame_room
-from shards.stream.files import VERIFY, ShardFiles
+from shards.stream.files import VERIFY
 from shards.stream.records import Descriptor, Records
+from shards.stream.remote.cache import Cache
+from shards.stream.remote.settings import choose_cache
+from shards.stream.remote.shards import RemoteShards
+from shards.stream.store import LocalStore, RemoteStore, Store
+from shards.urls import is_url
 
 Numbers = Sequence[int] | NDArray[np.int64]
 
@@ -48,9 +52,10 @@ class Split:
     recorded one, or that ends before a frame does.
     """
 
-    def __init__(self, folder: Path, info: DatasetInfo, name: str) -> None:
+    def __init__(self, folder: Path | str, store: Store, name: str) -> None:
+        info = store.info
         split = info.splits[name]
-        path = folder / split.index
+        path = store.index(split)
         layout = read_layout(path)
         if layout.samples != split.samples:
             raise InputError(
@@ -68,10 +73,20 @@ class Split:
         self.flip_unsafe = frozenset(info.flip_unsafe)
         self._frames = Records(file, FRAME, layout.frame_place, layout.frames)
         self._shards = split.shards
-        self._files = ShardFiles(folder, split.shards)
+        self._files = store.shards(split)
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the shards are at a URL."""
+        return isinstance(self._files, RemoteShards)
+
+    def expect(self, indices: Iterable[int]) -> None:
+        """Fetch the shards of samples that will be read soon, if they are remote."""
+        if isinstance(self._files, RemoteShards):
+            self._files.expect(int(self.samples[int(i)]["shard"]) for i in indices)
 
     def key(self, i: int) -> str:
         """Return sample `i`'s key."""
@@ -118,9 +133,11 @@ class Split:
 
     @contextmanager
     def naming(self, i: int) -> Iterator[None]:
-        """Turn whatever goes wrong within into an InputError that names sample `i`."""
+        """Name sample `i` in whatever goes wrong within: an InputError, or the machine's fault."""
         try:
             yield
+        except EnvironmentFault as fault:
+            raise EnvironmentFault(f"{self.place(i)}: {fault}", hint=fault.hint) from fault
         except Exception as error:
             hint = error.hint if isinstance(error, InputError) else None
             raise InputError(f"{self.place(i)}: {error}", hint=hint) from error
@@ -152,14 +169,15 @@ class Split:
 
 
 class ShardedDataset:
-    """A folder of shards: `dataset[split]` is a `Split`."""
+    """A folder of shards, or a URL of one: `dataset[split]` is a `Split`."""
 
-    def __init__(self, folder: Path, info: DatasetInfo) -> None:
+    def __init__(self, folder: Path | str, store: Store) -> None:
         self.folder = folder
-        self.info = info
-        self.name = info.name
-        self.kind: Kind = info.kind
-        self.classes = info.classes
+        self.info = store.info
+        self.name = store.info.name
+        self.kind: Kind = store.info.kind
+        self.classes = store.info.classes
+        self._store = store
         self._splits: dict[str, Split] = {}
 
     def __getitem__(self, split: str) -> Split:
@@ -169,18 +187,26 @@ class ShardedDataset:
                 hint=f"splits: {', '.join(sorted(self.info.splits))}",
             )
         if split not in self._splits:
-            self._splits[split] = Split(self.folder, self.info, split)
+            self._splits[split] = Split(self.folder, self._store, split)
         return self._splits[split]
 
 
-def open_dataset(folder: str | Path) -> ShardedDataset:
-    """Open a folder of shards that `ivvit shard` finished.
+def open_dataset(folder: str | Path, cache: Cache | None = None) -> ShardedDataset:
+    """Open a folder of shards that `ivvit shard` finished, or a URL of one.
+
+    Args:
+        folder: a path, or a URL of any kind that fsspec knows (`s3://bucket/ucf101`).
+        cache: where shards of a URL are kept; by default as `choose_cache` says.
 
     Raises:
         InputError: the folder, its manifest or (on access) a split is missing or unreadable.
+        UsageError: there is no such kind of URL.
+        EnvironmentFault: the server of a URL does not answer, or the cache cannot be written.
     """
+    if is_url(folder):
+        return ShardedDataset(str(folder), RemoteStore(str(folder), cache or choose_cache()))
     folder = Path(folder)
-    return ShardedDataset(folder, read_dataset_info(folder))
+    return ShardedDataset(folder, LocalStore(folder))
 
 
 def _check_records(
