@@ -131,11 +131,7 @@ def plan_batch(
     The ranks' slices of the step's positions, one after the other, are the whole batch; all have
     the shape of the largest, filled up with samples of weight 0. `empty` gives uint8 memory.
     """
-    plan = stream.plan
-    positions = range(rank * plan.batch // world, (rank + 1) * plan.batch // world)
-    chosen = plan.indices(step)
-    draws = [stream.draw(int(chosen[p]), plan.generator(step, p)) for p in positions]
-    batch = _empty_batch(name, stream, draws, -(-plan.batch // world), empty)
+    batch, draws = lay_out(name, stream, step, rank=rank, world=world, empty=empty)
     slots = batch.frames.numpy()
     slots[len(draws) :] = 0
     slots = slots[: len(draws)]
@@ -145,6 +141,17 @@ def plan_batch(
         for k in range(0, len(draws), size)
     ]
     return batch, tasks
+
+
+def lay_out(
+    name: str, stream: TrainStream, step: int, *, rank: int, world: int, empty: Empty
+) -> tuple[Batch, list[Draw]]:
+    """Draw one rank's samples of a step, and return them with a batch that lacks their frames."""
+    plan = stream.plan
+    positions = range(rank * plan.batch // world, (rank + 1) * plan.batch // world)
+    chosen = plan.indices(step)
+    draws = [stream.draw(int(chosen[p]), plan.generator(step, p)) for p in positions]
+    return _empty_batch(name, stream, draws, -(-plan.batch // world), empty), draws
 
 
 def _empty_batch(
