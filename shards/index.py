@@ -76,12 +76,12 @@ FileName = Annotated[str, AfterValidator(_check_file_name)]  # within the folder
 
 
 class ShardInfo(_Manifest):
-    """One tar file of a split."""
+    """One tar file of a split; `sha256` is None of another's that was not read as a whole."""
 
     file: FileName
     samples: int
     bytes: int
-    sha256: str
+    sha256: str | None
 
 
 class SplitInfo(_Manifest):

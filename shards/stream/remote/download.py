@@ -19,7 +19,7 @@ def download(
     name: str,
     *,
     size: int,
-    sha256: str,
+    sha256: str | None,
     wait: bool,
 ) -> Path:
     """Fetch a file, unless it is there, and return its place in the cache.
@@ -27,7 +27,7 @@ def download(
     A file that comes out wrong is fetched once more from its first byte.
 
     Args:
-        size, sha256: what the file has to be.
+        size, sha256: what the file has to be; the latter if it is known.
         wait: for another process that is fetching it.
 
     Raises:
@@ -40,7 +40,8 @@ def download(
         if descriptor is None:
             return path
         with os.fdopen(os.dup(descriptor), "r+b", buffering=0) as file:
-            if sha256 not in (_fill(file, remote, path, size) for _ in range(2)):
+            found = ((_fill(file, remote, path, size), file.tell()) for _ in range(2))
+            if not any(n == size and sha256 in (None, digest) for digest, n in found):
                 raise InputError(
                     f"{remote.url}/{name}: is not the file that dataset.json describes: "
                     "it was changed, or is damaged on its way"
