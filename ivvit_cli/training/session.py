@@ -166,8 +166,8 @@ class Session:
 
 
 def _load_weights(prepared: Prepared) -> list[str]:
-    source = prepared.job.model["weights"]
+    source, head = prepared.job.model["weights"], prepared.job.model["head"]
     if not source:
         return []
     classes = {name: each.dataset.classes for name, each in prepared.sources.items()}
-    return load_weights(prepared.model, source, classes=classes).lines()
+    return load_weights(prepared.model, source, head, classes).lines()
