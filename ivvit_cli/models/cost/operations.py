@@ -1,0 +1,47 @@
+"""Multiply-adds of a forward pass, in the two ways in which papers count them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ivvit_cli.models.cost.fake import fake_state, run
+from ivvit_cli.models.joint import JointModel
+
+# A product of two activations is one of batches of matrices, or attention in one operator.
+_PRODUCTS = ("bmm", "attention")
+
+
+@dataclass(frozen=True)
+class MultiplyAdds:
+    """The multiply-adds of matrix products and convolutions; two of torch's FLOPs are one.
+
+    Attributes:
+        linear: those with a weight.
+        attention: those of queries with keys, and of attention maps with values.
+    """
+
+    linear: int
+    attention: int
+
+    @property
+    def total(self) -> int:
+        """All of them, as TimeSformer, CoVeR and AM Flow print; TokenShift and MSCA: `linear`."""
+        return self.linear + self.attention
+
+
+def count_multiply_adds(model: JointModel, shape: tuple[int, ...], dataset: str) -> MultiplyAdds:
+    """Count those of one input of a shape, (3, H, W) or (T, 3, H, W), in evaluation.
+
+    Args:
+        model: one on the `meta` device will do.
+    """
+    training = model.training
+    model.eval()
+    counter = FlopCounterMode(display=False)
+    with fake_state(model) as state, torch.no_grad(), counter:
+        run(model, state, (1, *shape), dataset)
+    model.train(training)
+    flops = counter.get_flop_counts()["Global"]
+    products = sum(n for op, n in flops.items() if any(kind in str(op) for kind in _PRODUCTS))
+    return MultiplyAdds((sum(flops.values()) - products) // 2, products // 2)
