@@ -65,13 +65,13 @@ def find_tables(root: Path, layout: str) -> list[Table]:
         InputError: there is none.
     """
     if root.is_file():
-        return [Table(root, _split_of(root) or "train", root.parent)]
+        return [Table(root, split_of(root.stem) or "train", root.parent)]
     if not root.is_dir():
         raise InputError(f"{root}: no such file or folder", hint=layout)
     found = [
         Table(path, split, root)
         for path in files(root)
-        if path.suffix in _ENDINGS and path.is_file() and (split := _split_of(path))
+        if path.suffix in _ENDINGS and path.is_file() and (split := split_of(path.stem))
     ]
     if not found:
         raise InputError(f"{root}: holds no list of train, val or test", hint=layout)
@@ -105,23 +105,36 @@ def list_rows(
     return list_entries(name, kind, folder, classes, order, entries, layout=layout, notes=notes)
 
 
-def _classes(folder: Path, used: set[str]) -> tuple[list[str], str]:
+def find_classes(folder: Path) -> tuple[list[str], str] | None:
+    """Return the class names of a file such as classes.txt, and where they are from; None: no file.
+
+    Raises:
+        InputError: there are several such files, or one that cannot be read or repeats a name.
+    """
     named = [path for path in files(folder) if _CLASS_LIST.fullmatch(path.name.lower())]
     found = [path for path in named if path.is_file()]
     if len(found) > 1:
         several = ", ".join(path.name for path in found)
         raise InputError(f"{folder}: has several lists of classes: {several}", hint="keep one")
-    if found:
-        names = read_lines(found[0])
-        if len(set(names)) < len(names):
-            raise InputError(f"{found[0]}: names a class twice")
-        return names, f"{found[0].name}, in its order"
+    if not found:
+        return None
+    names = read_lines(found[0])
+    if len(set(names)) < len(names):
+        raise InputError(f"{found[0]}: names a class twice")
+    return names, f"{found[0].name}, in its order"
+
+
+def _classes(folder: Path, used: set[str]) -> tuple[list[str], str]:
+    listed = find_classes(folder)
+    if listed:
+        return listed
     if all(label.isdecimal() for label in used):
         count = max((int(label) for label in used if len(label) <= _DIGITS), default=-1) + 1
         return [str(label) for label in range(count)], "numbers of the lists"
     return sorted(used), "labels of the lists, sorted"
 
 
-def _split_of(path: Path) -> str | None:
-    found = set(_SPLIT.findall(path.stem.lower()))
+def split_of(name: str) -> str | None:
+    """Return the one split, train, val or test, that a file's name tells, if it does."""
+    found = set(_SPLIT.findall(name.lower()))
     return found.pop() if len(found) == 1 else None
