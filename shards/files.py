@@ -1,5 +1,6 @@
 """Files as the shards need them: read only if they are plain, written whole or not at all."""
 
+import hashlib
 import os
 import secrets
 import stat
@@ -53,6 +54,21 @@ def write_atomically(path: Path, *chunks: Any) -> None:
     with atomic_file(path) as file:
         for chunk in chunks:
             file.write(chunk)
+
+
+class HashingFile:
+    """A file for writing that knows the size and sha256 of what went through."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.size = 0
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        """Write a buffer and return its bytes."""
+        self.sha256.update(data)
+        self.size += len(data)
+        return self._file.write(data)
 
 
 def sync_folder(folder: Path) -> None:

@@ -12,7 +12,7 @@ from ivvit_cli import console
 from ivvit_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from shards.convert.dataset import Conversion
+    from shards.convert.conversion import Conversion
     from shards.convert.report import Report
 
 DATASETS = (

@@ -1,106 +1,17 @@
-"""A whole dataset: list, plan, convert what is missing, then finish the folder."""
+"""A whole dataset: list and plan it, then convert what is missing."""
 
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from shards.convert.conversion import Conversion, Progress
 from shards.convert.ffmpeg import find_ffmpeg
-from shards.convert.finish import finish
-from shards.convert.folder import claimed
-from shards.convert.items import Item, Listing
-from shards.convert.options import SHARD_SIZE, Options, make_options
-from shards.convert.plan import ShardPlan, estimate, plan_shards
-from shards.convert.pool import ordered
+from shards.convert.options import SHARD_SIZE, make_options
+from shards.convert.parts import WHOLE, Part
+from shards.convert.plan import plan_shards
 from shards.convert.report import Report
-from shards.convert.samples import Sample, Skipped, convert_item
 from shards.convert.sources import FOLDED, PROTOCOLS, STILLS, list_source
 from shards.convert.video import QUALITY
-from shards.convert.writer import is_done, write_shard
-from shards.errors import EnvironmentFault, InputError, UsageError
-
-ON_BAD = ("skip", "fail")
-Progress = Callable[[int, int], None]  # called with (items done, items to do)
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """A planned conversion; nothing is written before `run`."""
-
-    listing: Listing
-    options: Options
-    plans: tuple[ShardPlan, ...]
-    tools: dict[str, str]
-
-    def forecast(self) -> Report:
-        """Return the report of a run in which nothing is skipped; sizes are estimates."""
-        splits: dict[str, dict[str, int]] = {}
-        for plan in self.plans:
-            row = splits.setdefault(plan.split, {"samples": 0, "shards": 0, "bytes": 0})
-            row["samples"] += len(plan.items)
-            row["shards"] += 1
-            row["bytes"] += sum(estimate(item, self.listing.kind) for item in plan.items)
-        labels = {item.label for item in self.listing.items}
-        return replace(Report.of(self.listing, splits, labels, skipped=(), reused=0), written=0)
-
-    def run(
-        self,
-        out: Path,
-        *,
-        workers: int | None = None,
-        on_bad: str = "skip",
-        retry_failed: bool = False,
-        on_progress: Progress | None = None,
-    ) -> Report:
-        """Convert what `out` lacks and finish the folder; `retry_failed`: and what was skipped.
-
-        Raises:
-            InputError: `out` holds something foreign or is being written, an item is bad and
-                `on_bad` is "fail", or no item at all could be converted.
-            EnvironmentFault: the disk is full or fails, or ffmpeg cannot be run.
-        """
-        if on_bad not in ON_BAD:
-            raise UsageError(f"on-bad {on_bad}: use {' or '.join(ON_BAD)}")
-        workers = workers or len(os.sched_getaffinity(0))
-        with claimed(out, self.listing.name):
-            todo = [p for p in self.plans if not is_done(out, p, retry_failed=retry_failed)]
-            results = self._results(todo, workers, on_bad, on_progress)
-            try:
-                for plan in todo:
-                    write_shard(out, plan, islice(results, len(plan.items)))
-                done = finish(out, self.listing, self.plans, self.options, self.tools)
-            except OSError as error:
-                reason = error.strerror or error
-                raise EnvironmentFault(f"{out}: cannot be written: {reason}") from None
-        reused = len(self.plans) - len(todo)
-        return Report.of(self.listing, done.splits, done.labels, done.skipped, reused)
-
-    def _results(
-        self, todo: list[ShardPlan], workers: int, on_bad: str, on_progress: Progress | None
-    ) -> Iterator[Sample | Skipped]:
-        items = [item for plan in todo for item in plan.items]
-        if on_progress:
-            on_progress(0, len(items))
-        for done, result in enumerate(ordered(self._convert, items, workers), start=1):
-            if isinstance(result, Skipped) and on_bad == "fail":
-                raise InputError(
-                    f"{result.source}: {result.reason}",
-                    hint="repair or remove it, or use --on-bad skip",
-                )
-            if on_progress:
-                on_progress(done, len(items))
-            yield result
-
-    def _convert(self, item: Item) -> Sample | Skipped:
-        return convert_item(
-            item,
-            kind=self.listing.kind,
-            class_name=self.listing.classes[item.label],
-            options=self.options,
-        )
 
 
 def prepare(
@@ -162,13 +73,25 @@ def convert(
     root: Path,
     out: Path,
     *,
+    part: Part = WHOLE,
+    engine: str = "local",
     workers: int | None = None,
     on_bad: str = "skip",
     retry_failed: bool = False,
     on_progress: Progress | None = None,
     **options: Any,
 ) -> Report:
-    """Convert the dataset in `root` to shards in `out`; `options` are those of `prepare`."""
+    """Convert the dataset in `root` to shards in `out`.
+
+    `options` are those of `prepare`, the others those of `Conversion.run`; both say what they
+    raise.
+    """
     return prepare(source, root, **options).run(
-        out, workers=workers, on_bad=on_bad, retry_failed=retry_failed, on_progress=on_progress
+        out,
+        part=part,
+        engine=engine,
+        workers=workers,
+        on_bad=on_bad,
+        retry_failed=retry_failed,
+        on_progress=on_progress,
     )

@@ -1,6 +1,5 @@
 """The end of a conversion: merged indexes, the list of what was left out, the manifest."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -8,30 +7,27 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from shards.convert.division import DIVISION_FILE
+from shards.convert.errors import ShardsMissing
 from shards.convert.folder import index_name, remove_stale
 from shards.convert.items import Listing
 from shards.convert.media import sniff_kind
+from shards.convert.merge import Merged, Record, merge_records
 from shards.convert.options import Options
 from shards.convert.plan import ShardPlan
 from shards.convert.report import Row
 from shards.convert.samples import Skipped
-from shards.convert.writer import finished_record
+from shards.convert.writer import finished_layout
 from shards.errors import InputError
 from shards.files import write_atomically
 from shards.index import (
     DATASET_FILE,
-    FRAME,
-    SAMPLE,
     SKIPPED_FILE,
     DatasetInfo,
-    Index,
     ShardInfo,
     SplitInfo,
     read_dataset_info,
     write_dataset_info,
-    write_index,
 )
 
 
@@ -54,29 +50,96 @@ def finish(
     """Finish a folder whose shards are all complete.
 
     A split none of whose items could be converted is left out. The manifest is written last, and
-    only then is removed what an older plan left behind.
+    only then is removed what an older plan left behind. Several processes may do this at the same
+    time: each writes the same bytes. One that finds afterwards that a shard was converted again
+    meanwhile takes the manifest back and begins anew.
 
     Raises:
+        ShardsMissing: not all shards are there.
         InputError: no sample was written at all.
     """
-    records = [(plan, _record(out, plan)) for plan in plans]
-    skipped = [Skipped(**row) for _, record in records for row in record.header["skipped"]]
-    _write_skipped(out, listing, skipped)
-    full = [(plan.split, record) for plan, record in records if record.header["shard"]]
-    if not full:
-        for plan in plans:  # else they would keep another dataset out of the folder
-            (out / plan.record).unlink()
-        raise _nothing_converted(out, listing, skipped)
-    _drop_other_manifest(out, [record.header["shard"] for _, record in full])
-    splits = {
-        split: _merge(out, listing, split, [record for _, record in group])
-        for split, group in groupby(full, key=lambda pair: pair[0])
-    }
-    write_dataset_info(out, _manifest(listing, splits, options, tools))
+    while True:
+        records = read_records(out, plans)
+        try:
+            splits, labels = _write_all(out, listing, plans, records, options, tools)
+        except FileNotFoundError:  # a record was taken away to be written anew
+            continue
+        if _unchanged(out, plans, records):
+            break
+        (out / DATASET_FILE).unlink(missing_ok=True)
     remove_stale(out, listing.name, _names(plans, splits))
-    rows = {name: _row(info) for name, info in splits.items()}
-    labels = {label for _, record in full for label in np.unique(record.samples["label"]).tolist()}
-    return Finished(rows, labels, tuple(skipped))
+    return Finished(split_rows(plans, records), labels, tuple(skipped_items(records)))
+
+
+def read_records(out: Path, plans: Sequence[ShardPlan]) -> list[Record]:
+    """Return the completion records of all shards.
+
+    Raises:
+        ShardsMissing: not all shards are there.
+    """
+    layouts = [finished_layout(out, plan) for plan in plans]
+    missing = tuple(place for place, layout in enumerate(layouts) if layout is None)
+    if missing:
+        raise ShardsMissing(out, missing, [plans[place].tar for place in missing], len(plans))
+    return [
+        Record(out / plan.record, layout)
+        for plan, layout in zip(plans, layouts, strict=True)
+        if layout
+    ]
+
+
+def skipped_items(records: Sequence[Record]) -> list[Skipped]:
+    """Return the items that were left out of the shards."""
+    return [Skipped(**row) for record in records for row in record.layout.header["skipped"]]
+
+
+def split_rows(plans: Sequence[ShardPlan], records: Sequence[Record]) -> dict[str, Row]:
+    """Return what of each split is in the shards; a split without a sample is left out."""
+    rows: dict[str, Row] = {}
+    for plan, record in zip(plans, records, strict=True):
+        if shard := record.layout.header["shard"]:
+            row = rows.setdefault(plan.split, {"samples": 0, "shards": 0, "bytes": 0})
+            row["samples"] += shard["samples"]
+            row["shards"] += 1
+            row["bytes"] += shard["bytes"]
+    return rows
+
+
+def _write_all(
+    out: Path,
+    listing: Listing,
+    plans: Sequence[ShardPlan],
+    records: Sequence[Record],
+    options: Options,
+    tools: dict[str, str],
+) -> tuple[dict[str, SplitInfo], set[int]]:
+    """Write skipped.jsonl, the indexes and the manifest; return the splits and their labels."""
+    skipped = skipped_items(records)
+    _write_skipped(out, listing, skipped)
+    pairs = zip(plans, records, strict=True)
+    full = [(plan.split, record) for plan, record in pairs if record.layout.header["shard"]]
+    if not full:
+        for name in (*(plan.record for plan in plans), DIVISION_FILE):
+            (out / name).unlink(missing_ok=True)  # else they would keep other datasets out
+        raise _nothing_converted(out, listing, skipped)
+    _drop_other_manifest(out, [record.layout.header["shard"] for _, record in full])
+    splits: dict[str, SplitInfo] = {}
+    labels: set[int] = set()
+    for split, group in groupby(full, key=lambda pair: pair[0]):
+        of_split = [record for _, record in group]
+        path = out / index_name(listing.name, split)
+        merged = merge_records(path, {"dataset": listing.name, "split": split}, of_split)
+        splits[split] = _split_info(listing, split, path.name, of_split, merged)
+        labels |= merged.labels
+    write_dataset_info(out, _manifest(listing, splits, options, tools))
+    return splits, labels
+
+
+def _unchanged(out: Path, plans: Sequence[ShardPlan], records: Sequence[Record]) -> bool:
+    try:
+        return read_records(out, plans) == records
+    except ShardsMissing:
+        return False
 
 
 def _drop_other_manifest(out: Path, shards: list[dict[str, Any]]) -> None:
@@ -86,14 +149,7 @@ def _drop_other_manifest(out: Path, shards: list[dict[str, Any]]) -> None:
     except InputError:
         return
     if [shard.model_dump() for split in splits for shard in split.shards] != shards:
-        (out / DATASET_FILE).unlink()
-
-
-def _record(out: Path, plan: ShardPlan) -> Index:
-    record = finished_record(out, plan)
-    if record is None:
-        raise InputError(f"{out / plan.record}: was changed while the conversion ran")
-    return record
+        (out / DATASET_FILE).unlink(missing_ok=True)
 
 
 def _write_skipped(out: Path, listing: Listing, skipped: Sequence[Skipped]) -> None:
@@ -105,43 +161,23 @@ def _write_skipped(out: Path, listing: Listing, skipped: Sequence[Skipped]) -> N
     write_atomically(out / SKIPPED_FILE, text.encode())
 
 
-def _merge(out: Path, listing: Listing, split: str, records: list[Index]) -> SplitInfo:
-    samples, frames = [np.empty(0, SAMPLE)], [np.empty(0, FRAME)]
-    shards: list[ShardInfo] = []
-    first_frame = 0
-    for record in records:
-        rows = np.array(record.samples)
-        rows["shard"] = len(shards)
-        rows["first_frame"] += first_frame
-        first_frame += len(record.frames)
-        samples.append(rows)
-        frames.append(record.frames)
-        shards.append(ShardInfo(**record.header["shard"]))
-    header = {"dataset": listing.name, "split": split}
-    path = out / index_name(listing.name, split)
-    write_index(path, header, np.concatenate(samples), np.concatenate(frames))
-    return _split_info(listing, split, path, tuple(shards), first_frame)
-
-
 def _split_info(
-    listing: Listing, split: str, path: Path, shards: tuple[ShardInfo, ...], frames: int
+    listing: Listing, split: str, index: str, records: Sequence[Record], merged: Merged
 ) -> SplitInfo:
     tried = sum(item.split == split for item in listing.items)
     missing = sum(item.split == split for item in listing.missing)
-    written = sum(shard.samples for shard in shards)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    shards = tuple(ShardInfo(**record.layout.header["shard"]) for record in records)
     return SplitInfo(
-        samples=written,
-        frames=frames,
+        samples=merged.samples,
+        frames=merged.frames,
         bytes=sum(shard.bytes for shard in shards),
-        index=path.name,
-        index_sha256=digest,
+        index=index,
+        index_sha256=merged.sha256,
         shards=shards,
         listed=tried + missing,
-        written=written,
+        written=merged.samples,
         missing=missing,
-        skipped=tried - written,
+        skipped=tried - merged.samples,
         duplicate=listing.duplicates.get(split, 0),
     )
 
@@ -185,7 +221,3 @@ def _names(plans: Sequence[ShardPlan], splits: dict[str, SplitInfo]) -> set[str]
     tars = {shard.file for info in splits.values() for shard in info.shards}
     indexes = {info.index for info in splits.values()}
     return {DATASET_FILE, SKIPPED_FILE} | tars | indexes | {plan.record for plan in plans}
-
-
-def _row(info: SplitInfo) -> dict[str, Any]:
-    return {"samples": info.samples, "shards": len(info.shards), "bytes": info.bytes}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shards.convert.items import Listing
+from shards.convert.parts import WHOLE, Part, array_expression
 from shards.convert.samples import Skipped
 
 REASONS = 3  # of items skipped, told on the spot; skipped.jsonl has them all
@@ -17,7 +18,8 @@ class Report:
     """The outcome of a conversion, or its forecast; `document()` is its JSON document.
 
     `notes` are sentences about the dataset; `reused` counts the shards of earlier runs; `reasons`
-    say of the first items skipped what is wrong with them.
+    say of the first items skipped what is wrong with them. As long as there are `missing_shards`
+    (places in the plan), of other parts, it speaks of the items of this part alone.
     """
 
     dataset: str
@@ -32,6 +34,13 @@ class Report:
     notes: tuple[str, ...]
     reused: int
     reasons: tuple[str, ...]
+    part: Part = WHOLE
+    missing_shards: tuple[int, ...] = ()
+
+    @property
+    def missing_parts(self) -> str:
+        """Return the parts whose shards are missing, as the expression of an array of tasks."""
+        return array_expression({place % self.part.count for place in self.missing_shards})
 
     @classmethod
     def of(
@@ -71,6 +80,9 @@ class Report:
             "missing": self.missing,
             "skipped": self.skipped,
             "duplicate": self.duplicate,
+            "part": str(self.part),
+            "finished": not self.missing_shards,
+            "missing_parts": self.missing_parts,
         }
 
 

@@ -1,26 +1,25 @@
 """One shard: a tar file, and the record that marks it as complete."""
 
-import hashlib
 import os
 import tarfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from shards.convert.plan import ShardPlan
 from shards.convert.samples import Sample, Skipped
 from shards.errors import InputError
-from shards.files import sync_folder
+from shards.files import HashingFile, sync_folder, temporary_path
 from shards.index import (
     CODECS,
     DATASET_FILE,
     FRAME,
     SAMPLE,
-    Index,
-    open_index,
+    Layout,
+    read_layout,
     write_index,
 )
 
@@ -32,30 +31,40 @@ def write_shard(folder: Path, plan: ShardPlan, results: Iterable[Sample | Skippe
 
     The record is an index of this shard alone. Its header holds the plan's digest, the tar's size
     and sha256, and the items that were skipped. A shard without samples has a record but no tar.
+    What is there already, by another process or before its sources were touched, stays.
     """
-    temporary = folder / f".{plan.tar}.{os.getpid()}.tmp"
+    temporary = temporary_path(folder / plan.tar)
     try:
         content = _write_tar(temporary, results)
+        header = _header(plan, content)
+        if header.items() <= (finished_header(folder, plan) or {}).items():
+            os.utime(folder / plan.record)
+            return
         if content.rows:
-            for name in (DATASET_FILE, plan.record):  # they describe the tar that is there so far
+            # They describe the tar that is there so far. Whoever finishes the folder meanwhile
+            # looks for the record after writing the manifest, so the record goes first.
+            for name in (plan.record, DATASET_FILE):
                 (folder / name).unlink(missing_ok=True)
             temporary.replace(folder / plan.tar)
             sync_folder(folder)
     finally:
         temporary.unlink(missing_ok=True)
+    samples, frames = np.array(content.rows, SAMPLE), np.array(content.frames, FRAME)
+    write_index(folder / plan.record, header, samples, frames)
+
+
+def _header(plan: ShardPlan, content: "_Content") -> dict[str, Any]:
     shard = {
         "file": plan.tar,
         "samples": len(content.rows),
         "bytes": content.bytes,
         "sha256": content.sha256,
     }
-    header = {
+    return {
         "plan": plan.digest,
         "shard": shard if content.rows else None,
         "skipped": [asdict(item) for item in content.skipped],
     }
-    samples, frames = np.array(content.rows, SAMPLE), np.array(content.frames, FRAME)
-    write_index(folder / plan.record, header, samples, frames)
 
 
 @dataclass
@@ -72,7 +81,7 @@ class _Content:
 def _write_tar(path: Path, results: Iterable[Sample | Skipped]) -> _Content:
     content = _Content()
     with path.open("wb") as file:
-        stream = _HashingFile(file)
+        stream = HashingFile(file)
         with _tar_writer(stream) as writer:
             for result in results:
                 if isinstance(result, Skipped):
@@ -93,48 +102,40 @@ def is_done(folder: Path, plan: ShardPlan, *, retry_failed: bool = False) -> boo
 
     With `retry_failed`, a shard from which an item was skipped is not done.
     """
-    record = finished_record(folder, plan)
-    if record is None or (retry_failed and record.header["skipped"]):
+    header = finished_header(folder, plan)
+    if header is None or (retry_failed and header["skipped"]):
         return False
     written = (folder / plan.record).stat().st_mtime_ns
     return all(item.modified <= written for item in plan.items)
 
 
-def finished_record(folder: Path, plan: ShardPlan) -> Index | None:
+def finished_header(folder: Path, plan: ShardPlan) -> dict[str, Any] | None:
     """Return a shard's completion record if the shard is there and was made by the same plan."""
+    layout = finished_layout(folder, plan)
+    return layout.header if layout else None
+
+
+def finished_layout(folder: Path, plan: ShardPlan) -> Layout | None:
+    """Return where the rows of a finished shard lie in its record; see `finished_header`."""
     try:
-        record = open_index(folder / plan.record)
+        layout = read_layout(folder / plan.record)
     except InputError:
         return None
-    if record.header.get("plan") != plan.digest:
+    if layout.header.get("plan") != plan.digest:
         return None
-    shard = record.header["shard"]
+    shard = layout.header["shard"]
     if shard is None:
-        return record
+        return layout
     tar = folder / plan.tar
-    return record if tar.is_file() and tar.stat().st_size == shard["bytes"] else None
+    return layout if tar.is_file() and tar.stat().st_size == shard["bytes"] else None
 
 
-def _tar_writer(stream: "_HashingFile") -> Any:
+def _tar_writer(stream: "HashingFile") -> Any:
     import webdataset  # imports torch, which planning and faulty calls do without
 
     return webdataset.TarWriter(
         stream, encoder=False, compress=False, mtime=0, format=tarfile.USTAR_FORMAT
     )
-
-
-class _HashingFile:
-    """A file for writing that knows the size and sha256 of what went through."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.size = 0
-        self.sha256 = hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self.sha256.update(data)
-        self.size += len(data)
-        return self._file.write(data)
 
 
 def _sample_row(sample: Sample, first_frame: int) -> tuple[Any, ...]:

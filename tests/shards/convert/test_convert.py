@@ -73,6 +73,9 @@ def test_an_image_dataset_as_webdataset_and_as_the_index_see_it(tmp_path: Path) 
         "missing": 0,
         "skipped": 0,
         "duplicate": 0,
+        "part": "all",
+        "finished": True,
+        "missing_parts": "",
     }
     samples = by_webdataset(tmp_path / "out")
     assert len(samples) == 16

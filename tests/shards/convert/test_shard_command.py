@@ -37,6 +37,7 @@ def test_json_is_one_document(ivvit, tmp_path: Path, pets: Path) -> None:
     assert done.json.keys() == {
         *("dataset", "kind", "splits", "classes"),
         *("listed", "written", "missing", "skipped", "duplicate"),
+        *("part", "finished", "missing_parts"),
     }
 
 
