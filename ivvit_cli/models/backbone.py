@@ -60,9 +60,14 @@ def create_vit(name: str, args: Mapping[str, Any]) -> VisionTransformer:
     return vit
 
 
+def list_vits() -> list[str]:
+    """Return the names of the Vision Transformers that timm can build."""
+    return [model for module in _MODULES for model in timm.list_models(module=module)]
+
+
 def check_vit_name(name: str) -> None:
     """Raise UsageError, with the nearest names, unless timm has a ViT of this name."""
-    known = [model for module in _MODULES for model in timm.list_models(module=module)]
+    known = list_vits()
     architecture = name.partition(".")[0]
     if architecture in known:
         return
