@@ -20,7 +20,8 @@ from ivvit_cli.prediction.heads import Head, Reading
 from ivvit_cli.prediction.media import view_file
 from shards.errors import InputError
 from shards.index import Kind
-from shards.stream.ahead import Ahead, available_cores
+from shards.stream.ahead import Ahead
+from shards.stream.pool import available_cores
 from shards.stream.views import ViewedSample, Views
 
 

@@ -1,22 +1,17 @@
 """Work done ahead by threads and handed over in order, with a bound on how far ahead."""
 
-import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from shards.stream.pool import available_cores, open_pool
+
 Item = TypeVar("Item")
 Pending = TypeVar("Pending")
 Result = TypeVar("Result")
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 class Ahead(ABC, Generic[Item, Pending, Result]):
@@ -30,7 +25,7 @@ class Ahead(ABC, Generic[Item, Pending, Result]):
         self._items = iter(items)
         self._prefetch = prefetch
         self._pending: deque[Pending] = deque()
-        self._pool = ThreadPoolExecutor(threads or available_cores(), "ivvit-reader")
+        self._pool = open_pool(available_cores() if threads is None else threads, "ivvit-reader")
 
     @abstractmethod
     def _start(self, item: Item) -> Pending:

@@ -1,18 +1,23 @@
 """Whole updates for training, decoded ahead and handed over in order."""
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import Future
 
 import torch
 from torch import Tensor
 
 from shards.stream.ahead import Ahead
 from shards.stream.batch import Batch
+from shards.stream.device import DeviceDecoder, fill_slots, read_draws
 from shards.stream.memory import Recycler
-from shards.stream.train import Empty, TrainStream, plan_batch
+from shards.stream.pool import choose_threads, open_pool
+from shards.stream.reader import Split
+from shards.stream.train import Draw, Empty, TrainStream, lay_out, plan_batch
 
 __all__ = ["Batch", "TrainStream", "UpdateLoader"]
+
+_LOOK_AHEAD = 64  # steps whose shards are fetched, of a remote dataset
+_READ_TOGETHER = 16  # samples that a task reads for a GPU to decode
 
 _Job = Future[tuple[Batch, list[Future[None]]]]
 
@@ -28,12 +33,15 @@ class UpdateLoader(Ahead[Mapping[str, int], dict[str, _Job], dict[str, Batch]]):
         streams: the datasets by name.
         updates: for every update the datasets in it and, of each, the plan's step.
         rank, world: this process's number and how many there are.
-        threads: decoding threads; by default one per core.
-        prefetch: updates in the making beside the one handed out.
+        threads: decoding threads, or 0 for none: the caller decodes. By default one per core, and
+            at least 32 if a dataset is remote.
+        prefetch: updates in the making beside the one handed out, if there are threads.
         pin: put frames into page-locked memory, for copies to a GPU that do not block.
+        decoder: decodes on a GPU; the batches' frames are there, then.
 
     Raises:
         InputError: (by `next`) a sample cannot be read; names dataset, shard and key.
+        EnvironmentFault: (by `next`) the server of a remote dataset does not answer.
     """
 
     def __init__(
@@ -46,22 +54,54 @@ class UpdateLoader(Ahead[Mapping[str, int], dict[str, _Job], dict[str, Batch]]):
         threads: int | None = None,
         prefetch: int = 4,
         pin: bool = False,
+        decoder: DeviceDecoder | None = None,
     ) -> None:
-        super().__init__(updates, threads=threads, prefetch=prefetch)
+        remote = [name for name, stream in streams.items() if stream.split.is_remote]
+        threads = choose_threads(threads, remote=bool(remote))
+        super().__init__(updates, threads=threads, prefetch=prefetch if threads else 0)
         self._streams = streams
-        self._plan = partial(plan_batch, rank=rank, world=world)
-        self._empty: dict[str, Empty] = {
-            name: _empty_pinned if pin else Recycler().empty for name in streams
-        }
-        self._planner = ThreadPoolExecutor(1, "ivvit-planner")  # one: tasks keep their order
+        self._place = {"rank": rank, "world": world}
+        self._decoder = decoder
+        self._empty: dict[str, Empty] = {name: _memory(pin, decoder) for name in streams}
+        self._expected = dict.fromkeys(remote, 0)  # steps whose shards are asked for
+        self._planner = open_pool(min(threads, 1), "ivvit-planner")  # one: tasks keep their order
+        self._decoding = open_pool(min(threads, 1), "ivvit-decoder")
 
     def _start(self, item: Mapping[str, int]) -> dict[str, _Job]:
         jobs = item.items()
         return {name: self._planner.submit(self._lay_out, name, step) for name, step in jobs}
 
     def _lay_out(self, name: str, step: int) -> tuple[Batch, list[Future[None]]]:
-        batch, tasks = self._plan(name, self._streams[name], step, empty=self._empty[name])
+        stream, empty = self._streams[name], self._empty[name]
+        if name in self._expected:
+            self._expect(name, step)
+        if self._decoder:
+            batch, draws = lay_out(name, stream, step, empty=empty, **self._place)
+            return batch, [self._decode(self._decoder, stream.split, draws, batch.frames)]
+        batch, tasks = plan_batch(name, stream, step, empty=empty, **self._place)
         return batch, [self._pool.submit(task) for task in tasks]
+
+    def _expect(self, name: str, step: int) -> None:
+        """Ask for the shards of this rank's samples of the steps to come, in their order."""
+        stream, (rank, world) = self._streams[name], self._place.values()
+        batch = stream.plan.batch
+        for ahead in range(max(self._expected[name], step), step + _LOOK_AHEAD):
+            own = slice(rank * batch // world, (rank + 1) * batch // world)
+            stream.split.expect(stream.plan.indices(ahead)[own].tolist())
+        self._expected[name] = step + _LOOK_AHEAD
+
+    def _decode(
+        self, decoder: DeviceDecoder, split: Split, draws: list[Draw], frames: Tensor
+    ) -> Future[None]:
+        """Read in the pool; decode, all at once, in the thread that does nothing else."""
+        parts = [draws[k : k + _READ_TOGETHER] for k in range(0, len(draws), _READ_TOGETHER)]
+        reads = [self._pool.submit(read_draws, split, part) for part in parts]
+
+        def decode() -> None:
+            encoded = [each for read in reads for each in read.result()]
+            fill_slots(decoder, draws, encoded, frames)
+
+        return self._decoding.submit(decode)
 
     def _finish(self, pending: dict[str, _Job]) -> dict[str, Batch]:
         return {name: _filled(job) for name, job in pending.items()}
@@ -70,6 +110,13 @@ class UpdateLoader(Ahead[Mapping[str, int], dict[str, _Job], dict[str, Batch]]):
         """Drop what is not begun, wait for what is (milliseconds), and end the threads."""
         self._planner.shutdown(wait=True, cancel_futures=True)
         super().close()
+        self._decoding.shutdown(wait=True, cancel_futures=True)
+
+
+def _memory(pin: bool, decoder: DeviceDecoder | None) -> Empty:
+    if decoder:
+        return decoder.empty
+    return _empty_pinned if pin else Recycler().empty
 
 
 def _empty_pinned(shape: tuple[int, ...]) -> Tensor:

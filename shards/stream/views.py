@@ -12,12 +12,15 @@ from torch import Tensor
 
 from shards.errors import UsageError
 from shards.index import Kind
-from shards.stream.ahead import Ahead, available_cores
+from shards.stream.ahead import Ahead
 from shards.stream.augment import render
 from shards.stream.clips import Frames, Sampling, place_clips
 from shards.stream.crops import Crop, view_crops
 from shards.stream.decode import Pixels
+from shards.stream.device import DeviceDecoder, Encoded
+from shards.stream.pool import choose_threads
 from shards.stream.reader import Split
+from shards.stream.train import Empty
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,10 @@ class ViewedSample:
         return pixels[:, clips].transpose(0, 1).flatten(0, 1)  # (C, K, T, ...) -> (V, T, 3, S, S)
 
 
+def _empty(shape: tuple[int, ...], pin: bool = False) -> Tensor:
+    return torch.empty(shape, dtype=torch.uint8, pin_memory=pin)
+
+
 def view_sample(
     *,
     index: int,
@@ -92,13 +99,14 @@ def view_sample(
     fps: float,
     width: int,
     height: int,
-    read: Callable[[Sequence[int]], Iterable[Pixels]],
+    read: Callable[[Sequence[int]], Iterable[Pixels | Tensor]],
     views: Views,
     size: int,
     sample: Sampling = "window",
     length: int = 1,
     seconds: float | None = None,
     stride: int | None = None,
+    empty: Empty = _empty,
 ) -> ViewedSample:
     """Decode what the views of a sample need.
 
@@ -111,6 +119,7 @@ def view_sample(
         views: clips and crops.
         size: the side of the model's square input, which is the crops' short side, in pixels.
         sample, length, seconds, stride: the clip (`shards.stream.clips`).
+        empty: gives the uint8 memory for the frames, on any device.
 
     Raises:
         InputError: whatever `read` raises, or a `window` of a video without a frame rate.
@@ -130,8 +139,9 @@ def view_sample(
         )
     numbers, rows = np.unique(clips, return_inverse=True)
     (top, left, bottom, right), boxes = _common_cut(crops)
-    pixels = torch.empty((len(numbers), bottom - top, right - left, 3), dtype=torch.uint8)
-    for room, frame in zip(pixels.numpy(), read(numbers.tolist()), strict=True):
+    pixels = empty((len(numbers), bottom - top, right - left, 3))
+    rooms = pixels if pixels.is_cuda else pixels.numpy()
+    for room, frame in zip(rooms, read(numbers.tolist()), strict=True):
         room[:] = frame[top:bottom, left:right]
     return ViewedSample(
         index=index,
@@ -153,6 +163,9 @@ def _common_cut(crops: Sequence[Crop]) -> tuple[list[int], Tensor]:
     return [*start.tolist(), *end.tolist()], torch.from_numpy(boxes)
 
 
+_LOOK_AHEAD = 256  # samples whose shards are fetched, of a remote dataset
+
+
 class ViewLoader(Ahead[int, Future[ViewedSample], ViewedSample]):
     """Iterate over the viewed samples of a split, in order, decoded ahead by threads.
 
@@ -160,8 +173,11 @@ class ViewLoader(Ahead[int, Future[ViewedSample], ViewedSample]):
         split: the shards.
         views, size, sample, length, seconds, stride: as in `view_sample`.
         indices: which samples; all by default.
-        threads: decoding threads; by default one per core.
+        threads: decoding threads, or 0 for none: the caller decodes. By default one per core, and
+            at least 32 if the dataset is remote.
         prefetch: samples in the making beside the one handed out; by default two per thread.
+        pin: put frames into page-locked memory, for copies to a GPU that do not block.
+        decoder: decodes on a GPU; the samples' frames are there, then.
 
     Raises:
         InputError: (by `next`) a sample cannot be read; names dataset, shard and key.
@@ -177,14 +193,19 @@ class ViewLoader(Ahead[int, Future[ViewedSample], ViewedSample]):
         length: int = 1,
         seconds: float | None = None,
         stride: int | None = None,
-        indices: Iterable[int] | None = None,
+        indices: Sequence[int] | None = None,
         threads: int | None = None,
         prefetch: int | None = None,
+        pin: bool = False,
+        decoder: DeviceDecoder | None = None,
     ) -> None:
-        threads = threads or available_cores()
-        items = range(len(split)) if indices is None else indices
-        super().__init__(items, threads=threads, prefetch=prefetch or 2 * threads)
+        threads = choose_threads(threads, remote=split.is_remote)
+        self._coming = range(len(split)) if indices is None else indices
+        ahead = (prefetch or 2 * threads) if threads else 0
+        super().__init__(self._coming, threads=threads, prefetch=ahead)
         self._split = split
+        self._decoder = decoder
+        self._started = 0
         self._view = partial(
             view_sample,
             kind=split.kind,
@@ -194,9 +215,13 @@ class ViewLoader(Ahead[int, Future[ViewedSample], ViewedSample]):
             length=length,
             seconds=seconds,
             stride=stride,
+            empty=decoder.empty if decoder else partial(_empty, pin=pin),
         )
 
     def _start(self, item: int) -> Future[ViewedSample]:
+        if self._started % _LOOK_AHEAD == 0:
+            self._split.expect(self._coming[self._started : self._started + 2 * _LOOK_AHEAD])
+        self._started += 1
         return self._pool.submit(self._look, item)
 
     def _look(self, index: int) -> ViewedSample:
@@ -209,8 +234,14 @@ class ViewLoader(Ahead[int, Future[ViewedSample], ViewedSample]):
             fps=float(record["fps"]),
             width=int(record["width"]),
             height=int(record["height"]),
-            read=lambda numbers: self._split.pixels(index, numbers, reuse=True),
+            read=partial(self._frames, index),
         )
+
+    def _frames(self, index: int, numbers: Sequence[int]) -> Iterable[Pixels | Tensor]:
+        if self._decoder is None:
+            return self._split.pixels(index, numbers, reuse=True)
+        encoded = [Encoded(self._split, index, data) for data in self._split.read(index, numbers)]
+        return self._decoder.decode(encoded)
 
     def _finish(self, pending: Future[ViewedSample]) -> ViewedSample:
         return pending.result()
