@@ -73,8 +73,10 @@ def adapt(
     """
     if weights.gamma is not None:
         x = F.layer_norm(x, x.shape[-1:], weights.gamma, weights.beta, EPS)
-    hidden = F.linear(x, weights.down, weights.bias)
-    if flow is not None and weights.flow is not None:
-        hidden = hidden + F.linear(flow - still, weights.flow, still * weights.flow.sum(-1))
+    if flow is None or weights.flow is None:
+        hidden = F.linear(x, weights.down, weights.bias)
+    else:
+        hidden = F.linear(x, weights.down, weights.bias + still * weights.flow.sum(-1))
+        hidden = hidden + F.linear(flow - still, weights.flow)
     embedding = F.relu(hidden) if dropout is None else dropout(F.relu(hidden))
     return embedding, weights.scale * F.linear(embedding, weights.up, weights.up_bias)

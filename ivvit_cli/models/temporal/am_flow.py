@@ -1,7 +1,8 @@
 """AM Flow: how much each token's part in the attention maps changes from a frame to the next.
 
 Agrawal et al., AM Flow: Adapters for Temporal Processing in Action Recognition, arXiv 2411.02065,
-Eq. 2-5; Are Attention Maps Richer than we Imagined for Action Recognition?, AVSS 2025. There is no released code; what the equations leave open is an option of `FlowOptions`.
+Eq. 2-5; Are Attention Maps Richer than we Imagined for Action Recognition?, AVSS 2025. There is no
+released code; what the equations leave open is an option of `FlowOptions`.
 
 A map is an N x N matrix per head and frame. Only those of two frames are in memory at a time, in
 the forward pass and, where they are computed again, in the backward pass.
