@@ -45,4 +45,6 @@ class LeanAttention(Attention):  # type: ignore[misc]  # timm is not typed
 
 
 def _split(qkv: Tensor, heads: int) -> tuple[Tensor, ...]:
-    return qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+    batch, tokens, width = qkv.shape
+    q, k, v = qkv.view(batch, tokens, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4)
+    return q, k, v

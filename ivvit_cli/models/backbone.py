@@ -7,6 +7,7 @@ from typing import Any
 
 import timm
 from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
 
 from ivvit_cli.errors import UsageError
 from ivvit_cli.models.attention import LeanAttention
@@ -87,6 +88,13 @@ def input_spec(vit: VisionTransformer) -> InputSpec:
         raise UsageError(f"backbone_args: img_size must be square, not {height} x {width}")
     cfg = vit.pretrained_cfg
     return InputSpec(height, tuple(cfg["mean"]), tuple(cfg["std"]))
+
+
+def prefix_tokens(vit: VisionTransformer) -> dict[str, Tensor]:
+    """Return the learned tokens before the patches by their names, in the order of the input."""
+    names = ("cls_token", "dist_token", "reg_token")
+    tokens = {name: getattr(vit, name, None) for name in names}
+    return {name: token for name, token in tokens.items() if token is not None}
 
 
 def _line(error: Exception) -> str:

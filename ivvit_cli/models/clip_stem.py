@@ -12,6 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from ivvit_cli.errors import UsageError
+from ivvit_cli.models.backbone import prefix_tokens
 
 PARTS = {"patch": "patch_embed", "pos": "pos_embed", "cls": "cls_token"}
 
@@ -43,8 +44,8 @@ class ClipStem(nn.Module):
     def forward(self, x: Tensor, vit: VisionTransformer) -> Tensor:
         """Turn frames (B*T, 3, H, W) into tokens (B*T, N, D), as timm does with its own parts."""
         patches = self._part("patch_embed", vit)(x)
-        tokens = [self._part("cls_token", vit), vit.reg_token]
-        prefix = [token.expand(len(x), -1, -1) for token in tokens if token is not None]
+        tokens = [self._part(name, vit) for name in prefix_tokens(vit)]
+        prefix = [token.expand(len(x), -1, -1) for token in tokens]
         pos = self._part("pos_embed", vit)
         if vit.no_embed_class and pos is not None:
             patches, pos = patches + pos, None

@@ -73,6 +73,7 @@ def test_clips_of_other_lengths_take_the_nearest_moments(frames: int) -> None:
 
 BACKBONES = [
     ("vit_tiny_patch16_224", {}),
+    ("deit_tiny_distilled_patch16_224", {}),
     ("vit_small_patch14_reg4_dinov2", {"img_size": 28, "patch_size": 14}),
     ("vit_base_patch16_clip_quickgelu_224", {}),
     ("vit_base_patch16_siglip_gap_224", {}),

@@ -5,17 +5,17 @@ CoVeR (Zhang et al., 2021) trains its divided form on images as well, as clips o
 (Appendix A). What the paper leaves open follows the released code.
 """
 
-import copy
 from collections.abc import Mapping
 
 import torch
-from timm.layers import trunc_normal_
-from timm.models.vision_transformer import Block, VisionTransformer
+import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from ivvit_cli.errors import UsageError
 from ivvit_cli.models.encoder import Encoder
-from ivvit_cli.models.temporal.adopted import AdoptedBlock, check_attention
+from ivvit_cli.models.temporal.adopted import check_attention
+from ivvit_cli.models.temporal.divided import DividedBlock
 
 
 def divided(vit: VisionTransformer, *, frames: int = 8) -> Encoder:
@@ -82,7 +82,25 @@ class SpaceTimeEncoder(Encoder):
 
 
 class DividedEncoder(SpaceTimeEncoder):
-    """The encoder of `divided`."""
+    """The encoder of `divided`; its tokens lie frame by frame, as `DividedBlock` takes them."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Turn images (B, 3, H, W) or clips (B, T, 3, H, W) into tokens (B*T, P + N, D)."""
+        frames, prefix = x.shape[1] if x.ndim == 5 else 1, self.vit.num_prefix_tokens
+        tokens = Encoder.embed(self, x)
+        time = nearest_frames(self.time_embed, frames)[:, :, None]  # (1, T, 1, D)
+        time = time.expand(-1, -1, tokens.shape[1] - prefix, -1)
+        clips = tokens.view(-1, frames, *tokens.shape[1:])  # (B, T, P + N, D)
+        return (clips + F.pad(time, (0, 0, prefix, 0))).flatten(0, 1)
+
+    def read_out(self, tokens: Tensor, frames: int | None) -> tuple[Tensor, ...]:
+        """Pool tokens (B*T, P + N, D) as timm's head does: (B, D)."""
+        prefix = self.vit.num_prefix_tokens
+        clips = tokens.view(-1, frames or 1, *tokens.shape[1:])
+        wanted = [clips[:, 0, :prefix]]
+        if self.vit.global_pool != "token":
+            wanted.append(clips[:, :, prefix:].flatten(1, 2))
+        return super().read_out(torch.cat(wanted, dim=1), frames)
 
     def derive(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Start attention over time as a copy of a plain ViT's attention over space."""
@@ -104,57 +122,6 @@ class SpaceOnlyEncoder(Encoder):
         """Take the mean over time of tokens (B*T, N, D), then pool them: (B, D)."""
         clips = tokens.view(-1, frames or 1, *tokens.shape[1:])  # (B, T, N, D)
         return (self.vit.forward_head(self.vit.norm(clips.mean(1)), pre_logits=True),)
-
-
-class DividedBlock(AdoptedBlock):
-    """A timm block with an attention over time before its own.
-
-    Prefix tokens, one set per clip, take no part in attention over time. Over space they attend in
-    every frame, and take the mean over the frames of what they get.
-
-    Args:
-        block: the block over space, whose modules are kept.
-        prefix: how many tokens come before the patches.
-    """
-
-    def __init__(self, block: Block, prefix: int) -> None:
-        super().__init__(block)
-        self.prefix = prefix
-        width = block.attn.proj.out_features
-        self.temporal_norm1 = copy.deepcopy(block.norm1)
-        self.temporal_attn = copy.deepcopy(block.attn)
-        self.temporal_fc = nn.Linear(width, width)
-        for linear in (self.temporal_attn.qkv, self.temporal_attn.proj, self.temporal_fc):
-            trunc_normal_(linear.weight, std=0.02)
-        nn.init.zeros_(self.temporal_fc.bias)
-
-    def forward(self, x: Tensor, frames: int | None) -> Tensor:
-        """Map tokens (B, P + T*N, D) to the same shape; an image is a clip of one frame.
-
-        As in the code, drop path takes away whole tubes of T patches, whole frames, whole clips.
-        """
-        batch, _, width = x.shape
-        prefix, patches = x[:, : self.prefix], x[:, self.prefix :]
-        patches = patches.view(batch, frames or 1, -1, width)  # (B, T, N, D)
-        patches = patches + self._over_time(patches)
-        prefix, patches = self._over_space(prefix, patches)
-        x = torch.cat((prefix, patches.flatten(1, 2)), dim=1)
-        out: Tensor = x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
-        return out
-
-    def _over_time(self, patches: Tensor) -> Tensor:
-        tubes = self.temporal_norm1(patches.transpose(1, 2))  # (B, N, T, D), the only copy
-        out = self.drop_path1(self.temporal_attn(tubes.flatten(0, 1)))  # (B*N, T, D)
-        moved: Tensor = self.temporal_fc(out).view(tubes.shape).transpose(1, 2)
-        return moved  # (B, T, N, D)
-
-    def _over_space(self, prefix: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
-        frames = patches.shape[1]
-        each = prefix[:, None].expand(-1, frames, -1, -1)  # (B, T, P, D)
-        x = torch.cat((each, patches), dim=2).flatten(0, 1)  # (B*T, P + N, D)
-        out = self.drop_path1(self.ls1(self.attn(self.norm1(x))))
-        out = out.view(-1, frames, *x.shape[1:])  # (B, T, P + N, D)
-        return prefix + out[:, :, : self.prefix].mean(1), patches + out[:, :, self.prefix :]
 
 
 def nearest_frames(embeddings: Tensor, frames: int) -> Tensor:

@@ -47,9 +47,9 @@ def token_shift(
 class TokenShiftEncoder(Encoder):
     """A ViT whose class tokens are shifted before either branch of every block.
 
-    The residual starts after the shift (Eq. 4-7): x = shift(x); x = x + MSA(LN(x)). The shift before
-    a block writes into what the block before it has made, so it is no part of what activation
-    checkpointing runs twice.
+    The residual starts after the shift (Eq. 4-7): x = shift(x); x = x + MSA(LN(x)). The shift
+    before a block writes into what the block before it has made, so it is no part of what
+    activation checkpointing runs twice.
     """
 
     def __init__(self, vit: VisionTransformer, shift: "ClassTokenShift") -> None:
@@ -116,8 +116,8 @@ class ClassTokenShift:
 
     def _channels(self, x: Tensor, frames: int) -> Tensor:
         """Return the channels of tokens (B*T, N, D) that move, (B, T, 2, fold)."""
-        clips = x.view(-1, frames, *x.shape[1:])  # (B, T, N, D)
-        return clips[:, :, 0, : 2 * self.fold].unflatten(-1, (2, self.fold))
+        moving = x.view(-1, frames, *x.shape[1:])[:, :, 0, : 2 * self.fold]  # (B, T, 2 * fold)
+        return moving.view(*moving.shape[:2], 2, self.fold)
 
     def _moved(self, x: Tensor, layout: Layout) -> Tensor:
         """Return channels (B, T, 2, fold) with one half from frame t+1, the other from t-1."""

@@ -14,6 +14,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from ivvit_cli.errors import UsageError
+from ivvit_cli.models.backbone import prefix_tokens
 from ivvit_cli.models.encoder import Encoder
 from ivvit_cli.models.temporal.timesformer import nearest_frames
 
@@ -84,8 +85,7 @@ class TubeletEncoder(Encoder):
                 f"temporal tubelet: clips of {x.shape[1]} frames do not fit depth {self.depth}"
             )
         vit, own, places = self.vit, *self._places(x.shape[1] // self.depth)
-        tokens = [token for token in (vit.cls_token, vit.reg_token) if token is not None]
-        prefix = [token.expand(len(x), -1, -1) for token in tokens]
+        prefix = [token.expand(len(x), -1, -1) for token in prefix_tokens(vit).values()]
         if self.prefix:
             prefix = [torch.cat(prefix, dim=1) + own]
         joined = torch.cat([*prefix, self._tokenize(x) + places], dim=1)
