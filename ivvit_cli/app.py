@@ -16,7 +16,7 @@ from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
 from ivvit_cli import __version__, console
-from ivvit_cli.commands import data, demo, doctor, eval, predict, recipe, shard, train
+from ivvit_cli.commands import data, demo, doctor, eval, index, model, predict, recipe, shard, train
 from ivvit_cli.errors import IvvitError, RecipeError
 
 DATA, TRAIN, LOOK, TOOLS = "Data", "Train", "Look", "Tools"
@@ -84,7 +84,13 @@ def _add_group(name: str, about: str, panel: str, **functions: Callable[..., Non
 
 _add(app, "shard", shard.shard, DATA)
 _add_group(
-    "data", "The shards: list, show, verify.", DATA, ls=data.ls, show=data.show, verify=data.verify
+    "data",
+    "The shards: list, show, verify, index those of others.",
+    DATA,
+    ls=data.ls,
+    show=data.show,
+    verify=data.verify,
+    index=index.index,
 )
 _add(app, "train", train.train, TRAIN)
 _add_group(
@@ -95,6 +101,14 @@ _add_group(
     show=recipe.show,
     cp=recipe.cp,
     check=recipe.check,
+)
+_add_group(
+    "model",
+    "The models: list, what one costs, import weights.",
+    TRAIN,
+    ls=model.ls,
+    info=model.info,
+    **{"import": model.import_},
 )
 _add(app, "eval", eval.evaluate, LOOK)
 _add(app, "predict", predict.predict, LOOK)

@@ -52,8 +52,8 @@ def load_classifier(
     Raises:
         UsageError: the source has no such classifier, or it is of another shape.
     """
-    prefix = _find(state, head, source, theirs)
-    names = (others or {}).get(_name(prefix), ())
+    found = find_classifier(state, head, source, theirs)
+    prefix, names = list_classifiers(state)[found], (others or {}).get(found, ())
     rows = _rows(ours, names) if ours and names else None
     target = f"heads.{head_key(head)}."
     taken: dict[str, tuple[str, Tensor]] = {}
@@ -73,25 +73,31 @@ def load_classifier(
     return taken
 
 
-def _find(state: Mapping[str, Tensor], head: str, source: str, theirs: str | None) -> str:
-    """Return the prefix of a classifier's tensors in the source."""
+def list_classifiers(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the prefix of each classifier's tensors by its dataset, "" for that of a lone one."""
     found = {match[0] for key in state if (match := re.match(r"head\.|heads\.[^.]+\.", key))}
+    return {unquote(prefix[len("heads.") : -1]): prefix for prefix in sorted(found)}
+
+
+def find_classifier(
+    state: Mapping[str, Tensor], head: str, source: str, theirs: str | None = None
+) -> str:
+    """Return the source's name of the classifier for a head: `theirs`, the same, or the only one.
+
+    Raises:
+        UsageError: there is none, or several of other names.
+    """
+    found = list_classifiers(state)
     wanted = head if theirs is None else theirs
-    same = [prefix for prefix in found if _word(_name(prefix)) == _word(wanted)]
+    same = [name for name in found if _word(name) == _word(wanted)]
     if len(same) == 1:
         return same[0]
     if len(found) == 1 and theirs is None:
-        return found.pop()
-    names = ", ".join(sorted(map(_name, found)))
+        return next(iter(found))
     raise UsageError(
         f"{source}: has no classifier for head {head}",
-        hint=f"it has {names}" if names else "it has none",
+        hint=f"it has {', '.join(found)}" if found else "it has none",
     )
-
-
-def _name(prefix: str) -> str:
-    """Return the dataset's name in `heads.DATASET.`; nothing for the only head of a source."""
-    return unquote(prefix.removeprefix("head").removeprefix("s.").strip("."))
 
 
 def _rows(ours: Names, theirs: Names) -> list[int] | None:

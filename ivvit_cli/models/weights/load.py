@@ -8,11 +8,12 @@ from urllib.parse import unquote
 from torch import Tensor
 
 from ivvit_cli.errors import UsageError
+from ivvit_cli.models.encoder import Encoder
 from ivvit_cli.models.heads import head_key
 from ivvit_cli.models.joint import JointModel
 from ivvit_cli.models.weights.classes import load_classifier, same_classes
 from ivvit_cli.models.weights.config import check_config
-from ivvit_cli.models.weights.fit import fit_encoder
+from ivvit_cli.models.weights.fit import Fit, fit_encoder
 from ivvit_cli.models.weights.importers import IMPORTERS, import_state
 from ivvit_cli.models.weights.match import check_match
 from ivvit_cli.models.weights.report import LoadReport
@@ -68,17 +69,14 @@ def match_weights(
     Raises:
         InputError, UsageError: as `load_weights`.
     """
-    format_name, state = import_state(given.tensors, source)
-    origin = IMPORTERS.get(str(given.note.get("importer", format_name)), IMPORTERS[format_name])
-    check_config(given.config, model.encoder, source)
-    fit = fit_encoder(state, model.encoder, origin.places)
-    check_match(fit, state, source)
+    importer, state = import_state(given.tensors, source)
+    fit = fit_source(state, model.encoder, given, importer, source)
     taken = _classifiers(model, given, state, source, head, classes)
     tensors = {name: tensor for each in taken.values() for name, (_, tensor) in each.items()}
     used = {key for each in taken.values() for key, _ in each.values()}
     report = LoadReport(
         source=source,
-        format=format_name,
+        format=importer,
         loaded=tuple(fit.loaded),
         resized=tuple(fit.resized),
         derived=tuple(fit.derived),
@@ -88,6 +86,21 @@ def match_weights(
         heads=tuple(taken),
     )
     return Match(fit.tensors | tensors, report)
+
+
+def fit_source(
+    state: Mapping[str, Tensor], encoder: Encoder, given: Source, importer: str, source: str
+) -> Fit:
+    """Fit a source's imported tensors to an encoder.
+
+    Raises:
+        InputError: they fit it poorly, or it computes otherwise with them.
+    """
+    origin = IMPORTERS.get(given.note.get("importer", importer), IMPORTERS[importer])
+    fit = fit_encoder(state, encoder, origin.places)
+    check_match(fit, state, source)
+    check_config(given.config, encoder, source)
+    return fit
 
 
 def _classifiers(

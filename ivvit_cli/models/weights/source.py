@@ -113,7 +113,8 @@ def _read_file(path: Path) -> Source:
 def _read_note(path: Path) -> Mapping[str, Any]:
     try:
         note = json.loads(read_notes(path).get(NOTE, "{}"))
-        return {**note, "classes": {k: tuple(map(str, v)) for k, v in note["classes"].items()}}
+        classes = {name: tuple(map(str, names)) for name, names in note["classes"].items()}
+        return {"importer": str(note["importer"]), "classes": classes}
     except KeyError:
         return {}
     except (AttributeError, TypeError, ValueError, RecursionError) as error:
