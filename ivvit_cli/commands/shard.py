@@ -1,18 +1,21 @@
 """`ivvit shard`: a dataset as it is distributed, converted to shards."""
 
+import os
 import re
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ivvit_cli import console
 from ivvit_cli.errors import UsageError
+from ivvit_cli.sharding import command_line, parts_missing, show
 
 if TYPE_CHECKING:
     from shards.convert.conversion import Conversion
+    from shards.convert.parts import Part
     from shards.convert.report import Report
 
 DATASETS = (
@@ -44,9 +47,28 @@ Fps = Annotated[
     float | None,
     typer.Option(help="Frames per second of videos (default: the source's), or of given frames."),
 ]
+Quality = Annotated[
+    int, typer.Option(min=2, max=31, help="JPEG quality of video frames, 2 is best.")
+]
+ShardSize = Annotated[
+    str, typer.Option(metavar="BYTES", help="About this much per shard; K, M, G are units.")
+]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Items at a time (default: one per core).")
 ]
+PartOf = Annotated[
+    str | None,
+    typer.Option(
+        "--part", metavar="I/N", help="Part I of N, from 0, or all (default: a batch task's own)."
+    ),
+]
+Finalize = Annotated[
+    bool, typer.Option("--finalize", help="Convert nothing, finish a folder whose parts are there.")
+]
+Retry = Annotated[
+    bool, typer.Option("--retry-failed", help="Convert shards with skipped items again.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count, and estimate the size.")]
 
 
 class Layout(StrEnum):
@@ -54,6 +76,13 @@ class Layout(StrEnum):
 
     MJPG = "mjpg"
     FRAMES = "frames"
+
+
+class Engine(StrEnum):
+    """Where a conversion runs."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 class OnBad(StrEnum):
@@ -64,6 +93,7 @@ class OnBad(StrEnum):
 
 
 def shard(
+    context: typer.Context,
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help=f"One of {DATASETS}.")],
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Its folder or list.")],
     out: Out = None,
@@ -71,25 +101,22 @@ def shard(
     protocol: Protocol = None,
     short_side: ShortSide = None,
     fps: Fps = None,
-    quality: Annotated[
-        int, typer.Option(min=2, max=31, help="JPEG quality of video frames, 2 is best.")
-    ] = 3,
+    quality: Quality = 3,
     workers: Workers = None,
+    part: PartOf = None,
+    finalize: Finalize = False,
+    engine: Annotated[
+        Engine, typer.Option(help="Convert on this machine, or on a Ray cluster.")
+    ] = Engine.LOCAL,
     layout: Annotated[
         Layout, typer.Option(help="A video's frames as one member, or one member each.")
     ] = Layout.MJPG,
-    shard_size: Annotated[
-        str, typer.Option(metavar="BYTES", help="About this much per shard; K, M, G are units.")
-    ] = "256M",
+    shard_size: ShardSize = "256M",
     on_bad: Annotated[
         OnBad, typer.Option(help="Leave out what cannot be converted, or stop there.")
     ] = OnBad.SKIP,
-    retry: Annotated[
-        bool, typer.Option("--retry-failed", help="Convert shards with skipped items again.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only count, and estimate the size.")
-    ] = False,
+    retry: Retry = False,
+    dry_run: DryRun = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Convert a dataset to shards.
@@ -99,16 +126,15 @@ def shard(
     Examples:
       ivvit shard ucf101 ~/UCF101 -o data/ucf101 --fold 1
       ivvit shard imagefolder ~/photos -o data/photos --dry-run
+      ivvit shard kinetics400 /data/k400 -o /data/shards/k400 --part 0/16
     """
     from shards.convert.dataset import prepare
-    from shards.convert.sources import FOLDED
 
-    if fold is not None and dataset not in FOLDED:
-        raise UsageError(f"--fold: only {' and '.join(FOLDED)} have folds")
+    mine = _part(part, finalize)
     conversion = prepare(
         dataset,
         source,
-        fold=1 if fold is None else fold,
+        fold=_fold(dataset, fold),
         protocol=protocol,
         short_side=short_side,
         fps=fps,
@@ -117,33 +143,72 @@ def shard(
         shard_size=_parse_bytes(shard_size),
     )
     folder = out or _default_folder(conversion.listing.name)
-    report = conversion.forecast() if dry_run else _run(conversion, folder, workers, on_bad, retry)
+    again = command_line(context, ("part", "finalize", "dry_run", "as_json"))
+    if finalize:
+        report = _finalize(conversion, folder, again)
+    elif dry_run:
+        report = conversion.forecast(mine)
+    else:
+        how = {"engine": engine.value, "workers": workers, "on_bad": on_bad.value}
+        report = _run(conversion, folder, part=mine, retry_failed=retry, **how)
     if as_json:
         console.print_json(report.document())
     else:
-        _show(report, folder, dry_run)
+        show(report, folder, dry_run=dry_run, finalize=f"{again} --finalize")
 
 
-def _run(
-    conversion: "Conversion", folder: Path, workers: int | None, on_bad: OnBad, retry: bool
-) -> "Report":
+def _fold(dataset: str, fold: int | None) -> int:
+    from shards.convert.sources import FOLDED
+
+    if fold is not None and dataset not in FOLDED:
+        raise UsageError(f"--fold: only {' and '.join(FOLDED)} have folds")
+    return 1 if fold is None else fold
+
+
+def _part(text: str | None, finalize: bool) -> "Part":
+    """Return the part that was asked for, else this task's of a batch system, else the whole."""
+    from shards.convert.parts import WHOLE, parse_part
+    from shards.convert.schedulers import part_of_task
+
+    if finalize:
+        if text is not None:
+            raise UsageError("--finalize: is of all parts, and takes no --part")
+        return WHOLE
+    if text is not None:
+        return parse_part(text)
+    task = part_of_task(os.environ)
+    if task is None:
+        return WHOLE
+    part, variables = task
+    console.say(f"part {part}, by {variables}; with --part all: everything")
+    return part
+
+
+def _run(conversion: "Conversion", folder: Path, **options: Any) -> "Report":
     unit = "videos" if conversion.listing.kind == "video" else "images"
     with ExitStack() as stack:
         bars: list[console.Progress] = []
+        shown = 0
 
         def advance(done: int, total: int) -> None:
+            nonlocal shown
             if not done:  # the call before the first item
                 bars.append(stack.enter_context(console.progress("shard", total, unit)))
-            else:
-                bars[0].advance()
+            bars[0].advance(done - shown)
+            shown = done
 
-        return conversion.run(
-            folder,
-            workers=workers,
-            on_bad=on_bad.value,
-            retry_failed=retry,
-            on_progress=advance,
-        )
+        return conversion.run(folder, on_progress=advance, **options)
+
+
+def _finalize(conversion: "Conversion", folder: Path, again: str) -> "Report":
+    from shards.convert.division import read_division
+    from shards.convert.errors import ShardsMissing
+
+    try:
+        return conversion.finalize(folder)
+    except ShardsMissing as fault:
+        division = read_division(folder)
+        raise parts_missing(fault, division.parts if division else None, again) from None
 
 
 def _default_folder(name: str) -> Path:
@@ -157,38 +222,3 @@ def _parse_bytes(text: str) -> int:
     if not match or int(match[1]) == 0:
         raise UsageError(f"--shard-size {text}: use a number of bytes such as 256M or 1G")
     return int(match[1]) * _UNITS[match[2].upper()]
-
-
-def _show(report: "Report", folder: Path, dry_run: bool) -> None:
-    from shards.convert.report import counted
-
-    about = "about " if dry_run else ""
-    rows = [
-        (name, row["samples"], row["shards"], f"{about}{row['bytes'] / 1e6:.1f} MB")
-        for name, row in report.splits.items()
-    ]
-    title = f"{report.dataset}, {len(report.classes)} classes"
-    console.table(title, ["split", "samples", "shards", "size"], rows)
-    for note in report.notes:
-        console.say(f"note: {note}")
-    counts = f"{report.listed} listed, {report.missing} missing"
-    if report.duplicate:
-        counts += f", {report.duplicate} listed again"
-    if dry_run:
-        console.say(f"{counts}; nothing was converted")
-        return
-    counts += f", {report.skipped} skipped, {report.written} written to {folder}"
-    console.say(counts)
-    if report.reused:
-        console.say(f"already there: {counted(report.reused, 'shard')}")
-    _show_left_out(report, folder)
-    console.next_step(f"ivvit data show {folder}")
-
-
-def _show_left_out(report: "Report", folder: Path) -> None:
-    for reason in report.reasons:
-        console.say(f"skipped: {reason}")
-    if report.missing > report.listed / 2:
-        console.warn(f"most of what is listed is missing: {report.missing} of {report.listed}")
-    if report.missing or report.skipped > len(report.reasons):
-        console.say(f"what was left out, and why: {folder / 'skipped.jsonl'}")

@@ -46,7 +46,8 @@ class Holder:
         return either_is_all or self.plan != other.plan or self.part == other.part
 
     def __str__(self) -> str:
-        return f"{self.part}, process {self.process} on {self.host}"
+        part = f"part {self.part}" if "/" in self.part else self.part
+        return f"{part}, process {self.process} on {self.host}"
 
 
 @contextmanager

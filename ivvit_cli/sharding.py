@@ -1,0 +1,104 @@
+"""What `ivvit shard` shows, and the commands that it suggests for the parts that are missing."""
+
+import shlex
+from collections.abc import Collection
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ivvit_cli import console
+from ivvit_cli.errors import IvvitError
+
+if TYPE_CHECKING:
+    from shards.convert.errors import ShardsMissing
+    from shards.convert.report import Report
+
+
+def show(report: "Report", folder: Path, *, dry_run: bool, finalize: str) -> None:
+    """Write what a conversion did, or would do; `finalize` is a command that ends one in parts."""
+    _show_table(report, dry_run)
+    _show_counts(report, folder, dry_run)
+    if dry_run:
+        return
+    _show_left_out(report, folder)
+    if report.missing_shards:
+        from shards.convert.report import counted
+
+        shards = counted(len(report.missing_shards), "shard")
+        parts = f"{report.missing_parts} of {report.part.count}"
+        console.say(f"not there yet: {shards}, of parts {parts}; the last part ends the conversion")
+        console.next_step(finalize)
+    else:
+        console.next_step(f"ivvit data show {folder}")
+
+
+def _show_table(report: "Report", dry_run: bool) -> None:
+    about = "about " if dry_run else ""
+    rows = [
+        (name, row["samples"], row["shards"], f"{about}{row['bytes'] / 1e6:.1f} MB")
+        for name, row in report.splits.items()
+    ]
+    title = f"{report.dataset}, {len(report.classes)} classes"
+    console.table(title, ["split", "samples", "shards", "size"], rows)
+    for note in report.notes:
+        console.say(f"note: {note}")
+
+
+def _show_counts(report: "Report", folder: Path, dry_run: bool) -> None:
+    from shards.convert.report import counted
+
+    counts = f"{report.listed} listed, {report.missing} missing"
+    if report.duplicate:
+        counts += f", {report.duplicate} listed again"
+    if report.missing_shards or (dry_run and not report.part.is_whole):
+        counts = f"part {report.part}: {report.listed} listed"
+    if dry_run:
+        console.say(f"{counts}; nothing was converted")
+        return
+    console.say(f"{counts}, {report.skipped} skipped, {report.written} written to {folder}")
+    if report.reused:
+        console.say(f"already there: {counted(report.reused, 'shard')}")
+
+
+def _show_left_out(report: "Report", folder: Path) -> None:
+    for reason in report.reasons:
+        console.say(f"skipped: {reason}")
+    if report.missing > report.listed / 2:
+        console.warn(f"most of what is listed is missing: {report.missing} of {report.listed}")
+    listed = not report.missing_shards  # skipped.jsonl is written at the end
+    if listed and (report.missing or report.skipped > len(report.reasons)):
+        console.say(f"what was left out, and why: {folder / 'skipped.jsonl'}")
+
+
+def parts_missing(fault: "ShardsMissing", parts: int | None, command: str) -> IvvitError:
+    """Return a fault with what converts the missing shards, on a cluster or here.
+
+    `parts` is how many parts the conversion was divided into, if that is known, and `command`
+    converts without any.
+    """
+    from shards.convert.parts import array_expression
+
+    here = f"{command} --part all"
+    if parts is None:
+        return IvvitError(fault.message, hint=here)
+    array = array_expression({place % parts for place in fault.missing})
+    task = f"{command} --part $SLURM_ARRAY_TASK_ID/{parts}"
+    return IvvitError(
+        f"{fault.message}; they are of parts {array} of {parts}",
+        hint=f"sbatch --array={array} --wrap {shlex.quote(task)} or, here: {here}",
+    )
+
+
+def command_line(context: Any, without: Collection[str]) -> str:
+    """Return the command line that a command was called with, but for some of its parameters."""
+    words = context.command_path.split()
+    for param in context.command.params:
+        source = context.get_parameter_source(param.name)
+        if param.name in without or source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[param.name]
+        if param.param_type_name == "option":
+            words.append(max(param.opts, key=len))
+        if not getattr(param, "is_flag", False):
+            words.append(str(value.value if isinstance(value, Enum) else value))
+    return shlex.join(words)
