@@ -11,7 +11,7 @@ from PIL import Image
 from shards.headers import Read, frame_size
 from shards.index import Kind
 from shards.labels import Label, read_json, read_label
-from shards.members import MJPG, Group, Media, SampleFault, find_media, sample_key
+from shards.members import MJPG, Group, Media, NoFrames, SampleFault, ending, find_media, sample_key
 from shards.tarwalk import Member
 
 _MAX_SAMPLE = 1 << 30  # bytes of frames
@@ -56,7 +56,7 @@ def describe(
     about = read_json(group, read)
     label = read_label(group, read, about)
     if not media.codec:
-        raise SampleFault("convert", f"is {media.extensions[0]}, which has to be converted")
+        raise NoFrames(ending(media.extensions[0]))
     frames = _places(group, media, about)
     sizes = {_frame_size(read, frame, media.codec) for frame in _looked_at(media, frames)}
     if len(sizes) > 1:

@@ -248,6 +248,15 @@ def read_layout(path: Path) -> Layout:
     return Layout(header, count, start, total, middle)
 
 
+def is_index(path: Path) -> bool:
+    """Return whether a file starts as an index does, be it whole or damaged behind that."""
+    try:
+        with open_plain(path) as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except (OSError, ValueError):
+        return False
+
+
 def _map(path: Path, dtype: np.dtype[np.void], offset: int, count: int) -> NDArray[np.void]:
     if count == 0:  # an empty range cannot be mapped
         return np.empty(0, dtype)

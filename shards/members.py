@@ -40,14 +40,21 @@ class SampleFault(Exception):
     """A sample that cannot be read.
 
     Args:
-        kind: of the damage, in the words of `data verify`; `convert` for what is sound, but no
-            frame of ours.
+        kind: of the damage, in the words of `data verify`.
         detail: what is wrong.
     """
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(detail)
         self.kind = kind
+
+
+class NoFrames(SampleFault):
+    """A sample that is sound, but no frames of ours: a file, of this ending, to be converted."""
+
+    def __init__(self, ending: str) -> None:
+        super().__init__("convert", f"is a {ending} file, which has to be converted")
+        self.ending = ending
 
 
 @dataclass
@@ -102,13 +109,24 @@ def sample_key(key: str) -> str:
     return f"{plain[: KEY_BYTES - _TAG - 1]}-{digest}"
 
 
+def name_fault(name: str) -> str:
+    """Say what is wrong with the name of a member or of a tar, which nobody honest gives: or ""."""
+    if not name.isprintable():
+        return "its name holds characters that control a terminal, or a line break"
+    if name.startswith("/") or ".." in name.split("/"):
+        return "its name leads out of the folder"
+    if _COMMAND.match(name):
+        return "it is named like a command or a URL"
+    return ""
+
+
 def find_media(group: Group, kind: Kind | None = None) -> Media:
     """Return which members are a sample's pictures; with `kind`, those of that kind.
 
     Raises:
         SampleFault: there are none, it is not told which, or a frame is missing between others.
     """
-    pickled = [name for name in group.members if _ending(name) in _PICKLED]
+    pickled = [name for name in group.members if ending(name) in _PICKLED]
     if pickled:
         raise SampleFault("pickle", f"member .{pickled[0]} is a pickle, which can run code")
     video = None if kind == "image" else _find_video(group, lone=kind == "video")
@@ -138,7 +156,7 @@ def _fault(
 ) -> SampleFault | None:
     if member.kind != FILE:
         return SampleFault("link", f"its .{extension} is {member.kind}, not {FILE}")
-    if odd := _oddity(member.name):
+    if odd := name_fault(member.name):
         return SampleFault("bad_key", odd)
     if extension in group.members:
         return SampleFault("duplicate_key", f"a duplicate: it has two members .{extension}")
@@ -150,17 +168,8 @@ def _fault(
     return SampleFault("interleaved", f"its .{extension} comes after members of other samples")
 
 
-def _oddity(name: str) -> str:
-    if not name.isprintable():
-        return "its name holds characters that control a terminal, or a line break"
-    if name.startswith("/") or ".." in name.split("/"):
-        return "its name leads out of the folder"
-    if _COMMAND.match(name):
-        return "it is named like a command or a URL"
-    return ""
-
-
-def _ending(extension: str) -> str:
+def ending(extension: str) -> str:
+    """Return what follows the last dot."""
     return extension.rpartition(".")[2]
 
 
@@ -171,7 +180,7 @@ def _find_video(group: Group, *, lone: bool) -> Media | None:
     frames = {name: found for name in group.members if (found := _FRAME.fullmatch(name))}
     if len(frames) > 1 or any(lone or int(found[1]) < 2 for found in frames.values()):
         return _in_order(frames)
-    files = [name for name in group.members if _ending(name) in VIDEO_FILES]
+    files = [name for name in group.members if ending(name) in VIDEO_FILES]
     if len(files) > 1:
         raise SampleFault("missing_member", f"has {len(files)} videos instead of one")
     return Media("video", "", (files[0],)) if files else None
@@ -195,10 +204,10 @@ def _in_order(frames: dict[str, re.Match[str]]) -> Media:
 
 def _find_image(group: Group) -> Media | None:
     for endings in (tuple(IMAGES), IMAGE_FILES):
-        names = [name for name in group.members if _ending(name) in endings]
+        names = [name for name in group.members if ending(name) in endings]
         if names:
             chosen = _choose(names)
-            return Media("image", IMAGES.get(_ending(chosen), ""), (chosen,))
+            return Media("image", IMAGES.get(ending(chosen), ""), (chosen,))
     return None
 
 

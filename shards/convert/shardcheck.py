@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +27,13 @@ class ShardFindings:
         self.problems.append(Problem(self.name, kind, detail))
 
 
-def check_shard(path: Path, expected: ShardInfo | None, pool: ThreadPoolExecutor) -> ShardFindings:
-    """Walk a shard, decode all its pictures in the pool, and compare its sha256 with `expected`."""
+MemberCheck = Callable[[int, ShardFindings, ThreadPoolExecutor], bool]
+
+
+def check_shard(
+    path: Path, expected: ShardInfo | None, pool: ThreadPoolExecutor, members: MemberCheck
+) -> ShardFindings:
+    """Check an open shard's `members`, then compare its sha256 with `expected`."""
     findings = ShardFindings(path.name)
     if not path.is_file():
         findings.report("missing_shard", "no such file")
@@ -36,15 +42,18 @@ def check_shard(path: Path, expected: ShardInfo | None, pool: ThreadPoolExecutor
     else:
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            if _check_members(descriptor, findings, pool) and expected:
+            if members(descriptor, findings, pool) and expected:
                 _check_digest(path, expected, findings)
         finally:
             os.close(descriptor)
     return findings
 
 
-def _check_members(descriptor: int, findings: ShardFindings, pool: ThreadPoolExecutor) -> bool:
-    """Check the samples as far as the tar can be walked; return whether that was to its end."""
+def check_members(descriptor: int, findings: ShardFindings, pool: ThreadPoolExecutor) -> bool:
+    """Check our samples as far as the tar can be walked; return whether that was to its end.
+
+    All pictures are decoded, in the pool.
+    """
     members: list[Member] = []
     damage = None
     try:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from shards.convert.contents import Content
+from shards.convert.foreign.check import ForeignCheck, is_indexed
 from shards.convert.grouping import Problem
-from shards.convert.shardcheck import ShardFindings, check_shard
+from shards.convert.shardcheck import ShardFindings, check_members, check_shard
 from shards.errors import InputError
 from shards.index import (
     CODECS,
@@ -49,7 +50,8 @@ def verify(folder: Path, *, on_progress: Progress | None = None) -> VerifyReport
 
     Kinds of damage: truncated, header, missing_shard, empty_shard, bad_media, duplicate_key,
     missing_member, interleaved, bad_key, checksum (other bytes than were written) and manifest
-    (dataset.json or an index is damaged, or says something else than the shards do).
+    (dataset.json or an index is damaged, or says something else than the shards do); of tars of
+    others also label, link, pickle and convert (a file that is no frame of ours).
 
     Raises:
         InputError: there is no such folder.
@@ -57,9 +59,11 @@ def verify(folder: Path, *, on_progress: Progress | None = None) -> VerifyReport
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of shards", hint="ivvit data ls")
     info, problems = _read_manifest(folder)
-    findings = _check_shards(folder, _expected(info), on_progress)
+    foreign = ForeignCheck(folder, info) if info and is_indexed(info) else None
+    findings = _check_shards(folder, _expected(info), foreign, on_progress)
     problems += [problem for found in findings.values() for problem in found.problems]
-    problems += _repeated_keys(findings)
+    if foreign is None:  # others number the samples of each tar anew
+        problems += _repeated_keys(findings)
     if info:
         problems += _unlisted(findings, info)
         for name, split in info.splits.items():
@@ -83,13 +87,18 @@ def _expected(info: DatasetInfo | None) -> dict[str, ShardInfo]:
 
 
 def _check_shards(
-    folder: Path, expected: dict[str, ShardInfo], on_progress: Progress | None
+    folder: Path,
+    expected: dict[str, ShardInfo],
+    foreign: ForeignCheck | None,
+    on_progress: Progress | None,
 ) -> Findings:
-    names = [*expected, *sorted({path.name for path in folder.glob("*.tar")} - expected.keys())]
+    others = {path.name for path in folder.glob("*.tar")} - expected.keys()
+    names = [*expected, *sorted(foreign.unlisted(others) if foreign else others)]
+    members = foreign.members if foreign else check_members
     findings = {}
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for done, name in enumerate(names, start=1):
-            findings[name] = check_shard(folder / name, expected.get(name), pool)
+            findings[name] = check_shard(folder / name, expected.get(name), pool, members)
             if on_progress:
                 on_progress(done, len(names))
     return findings

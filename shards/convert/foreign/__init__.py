@@ -1,0 +1,1 @@
+"""WebDataset tars that others made: found, walked, and indexed where they are."""

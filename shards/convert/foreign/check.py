@@ -1,0 +1,92 @@
+"""Whether tars of others still are what their index says, down to every picture."""
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from shards.convert.contents import Content
+from shards.convert.foreign.folder import INDEXED
+from shards.convert.foreign.record import RECORD, left_out
+from shards.convert.foreign.scan import Rules, samples
+from shards.convert.image import decoded_size
+from shards.convert.shardcheck import ShardFindings
+from shards.describe import Description
+from shards.errors import InputError
+from shards.index import DatasetInfo, read_layout
+from shards.labels import Label
+from shards.members import SampleFault
+from shards.tarwalk import TarDamage
+
+
+class ForeignCheck:
+    """Checks the tars of an index; what was left out when it was made is no news.
+
+    Args:
+        folder: the folder of the index.
+        info: its manifest.
+    """
+
+    def __init__(self, folder: Path, info: DatasetInfo) -> None:
+        fps = info.options.get("fps")
+        self._folder = folder
+        self._rules = Rules(info.kind, float(fps) if isinstance(fps, int | float) else None, info.classes)
+        self._chosen = bool(info.options.get("splits"))
+
+    def unlisted(self, files: Iterable[str]) -> set[str]:
+        """Return which tars, of those that the manifest does not name, it should name."""
+        if self._chosen:
+            return set()
+        return {file for file in files if "" not in self._known(file)}
+
+    def members(self, descriptor: int, findings: ShardFindings, pool: ThreadPoolExecutor) -> bool:
+        """Check the samples as far as the tar can be walked; return whether that was to its end."""
+        known = self._known(findings.name)
+        found: list[tuple[Description, Label]] = []
+        whole = True
+        try:
+            for key, sample in samples(descriptor, self._rules):
+                if not isinstance(sample, SampleFault):
+                    found.append(sample)
+                elif key not in known:
+                    findings.samples += 1
+                    findings.report(sample.kind, f"{key}: {sample}")
+        except TarDamage as damage:
+            findings.report(damage.kind, str(damage))
+            whole = False
+        findings.samples += len(found)
+        for result in pool.map(lambda sample: self._decode(descriptor, *sample), found):
+            if isinstance(result, Content):
+                findings.contents.append(result)
+            else:
+                findings.report("bad_media", result)
+        return whole
+
+    def _known(self, file: str) -> set[str]:
+        try:
+            header: dict[str, Any] = read_layout(self._folder / f"{file}{RECORD}").header
+            return {left.key for left in left_out(header)}
+        except (InputError, KeyError, TypeError):  # then what was left out is reported again
+            return set()
+
+    def _decode(self, descriptor: int, found: Description, label: Label) -> Content | str:
+        size = (found.width, found.height)
+        for start, count in found.frames:
+            try:
+                decoded = decoded_size(os.pread(descriptor, count, start), found.codec)
+            except ValueError as error:
+                return f"{found.key}: the picture at byte {start}: {error}"
+            if decoded != size:
+                return f"{found.key}: the picture at byte {start} is {decoded}, not {size}"
+        number = label.number or 0
+        return Content(
+            *(found.key, number, found.codec, *size, found.fps, tuple(found.frames)),
+            kind=found.kind,
+            class_name=self._rules.classes[number] if self._rules.classes else "",
+        )
+
+
+def is_indexed(info: DatasetInfo) -> bool:
+    """Return whether a manifest is of tars of others."""
+    return bool(info.options.get(INDEXED))
