@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ivvit_cli.demo.datasets import COLOURS, DATASETS, ORDER, ORDER_FRAMES, DemoSet, Pixels
+from ivvit_cli.demo.datasets import (
+    COLOURS,
+    DATASETS,
+    DIRECTION,
+    ORDER,
+    ORDER_FRAMES,
+    WAYS,
+    DemoSet,
+    Pixels,
+)
 from shards.convert.image import read_image
 from shards.convert.media import sniff_kind
 from shards.convert.video import read_video
@@ -76,6 +85,36 @@ def test_a_clip_shows_what_its_class_says_with_one_change_at_a_random_frame() ->
     assert len(set(changes)) > 8
     assert min(changes) >= ORDER_FRAMES // 4
     assert sorted(changes) == sorted(ORDER_FRAMES - turn for turn in changes)
+
+
+def test_opposite_directions_are_the_same_frames_in_the_opposite_order() -> None:
+    for number in range(5):
+        down, left, right, up = (DIRECTION.sample("val", label, number, 0) for label in range(4))
+        assert np.array_equal(down[::-1], up)
+        assert np.array_equal(left[::-1], right)
+        assert not np.array_equal(down, right)
+
+
+def test_a_disc_goes_the_way_of_its_class_and_wraps_round() -> None:
+    wrapped = 0
+    for label, (name, way) in enumerate(WAYS.items()):
+        for number in range(8):
+            places = centres(DIRECTION.sample("val", label, number, 0))
+            steps = np.diff(np.angle(places), axis=0)
+            wrapped += int((abs(steps) > np.pi).any())
+            steps = (steps + np.pi) % (2 * np.pi) - np.pi
+            moved = steps.mean(axis=0) * 64 / (2 * np.pi)
+            assert 1.9 < moved @ way < 3.6, name
+            assert abs(moved @ way[::-1]) < 0.1
+    assert wrapped > 8
+
+
+def centres(clip: Pixels) -> np.ndarray:
+    """The disc's place on the torus in each frame, (T, 2), as complex numbers."""
+    grey = clip.astype(float).mean(axis=-1)
+    bright = grey > 100  # (T, H, W)
+    turns = np.exp(2j * np.pi * np.arange(64) / 64)
+    return np.stack([bright.sum(2) @ turns, bright.sum(1) @ turns], axis=1)
 
 
 def test_the_held_out_clips_suffice_and_are_not_those_of_the_training() -> None:
