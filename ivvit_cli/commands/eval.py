@@ -25,7 +25,9 @@ def evaluate(
     ] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=DIR", help="Where the shards of a dataset are (repeatable)."),
+        typer.Option(
+            metavar="NAME=DIR|URL", help="Where the shards of a dataset are (repeatable)."
+        ),
     ] = None,
     dataset: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only this dataset (repeatable).")
@@ -79,7 +81,7 @@ def evaluate(
 def _open_targets(
     meta: "Meta", datasets: Sequence[str], moved: Sequence[str], split: str | None
 ) -> "list[Target]":
-    from ivvit_cli.config import resolve_shards
+    from ivvit_cli.config import locate_shards
     from ivvit_cli.evaluation.targets import choose_heads, open_target
 
     elsewhere = _parse_moved(moved)
@@ -93,7 +95,7 @@ def _open_targets(
                 console.say(f"{name}: no validation split, left out")
     return [
         open_target(
-            name, meta.heads[name].model_dump(), folder=resolve_shards(folders[name]), split=split
+            name, meta.heads[name].model_dump(), folder=locate_shards(folders[name]), split=split
         )
         for name in known or chosen  # without any, the first says what to do
     ]

@@ -123,7 +123,8 @@ def check(name: Name, overrides: Overrides = None, as_json: Json = False) -> Non
     from ivvit_cli.training.job import job_of
 
     job = job_of(load_recipe(name, overrides or []))
-    datasets = {dataset: _check_dataset(dataset, spec) for dataset, spec in job.data.items()}
+    cache = job.loader["cache"]
+    datasets = {name: _check_dataset(name, spec, cache) for name, spec in job.data.items()}
     built = _build(job, {dataset: found["classes"] or 1 for dataset, found in datasets.items()})
     model = _check_model(job, built)
     weights = _check_weights(built, job.model["weights"])
@@ -152,12 +153,13 @@ def _lacking(job: "Job", weights: dict[str, Any], datasets: dict[str, Any]) -> l
     return hints + [shard_command(name, job.data[name]) for name in missing]
 
 
-def _check_dataset(dataset: str, spec: "DataSpec") -> dict[str, Any]:
+def _check_dataset(dataset: str, spec: "DataSpec", cache: dict[str, str | None]) -> dict[str, Any]:
     from ivvit_cli.training.data import open_sources
+    from shards.urls import is_url
 
-    if not spec.folder.is_dir():
+    if not is_url(spec.folder) and not Path(spec.folder).is_dir():
         return {"state": "no shards yet", "detail": str(spec.folder), "classes": None}
-    source = open_sources({dataset: spec})[dataset]
+    source = open_sources({dataset: spec}, cache)[dataset]
     classes = len(source.dataset.classes)
     detail = f"{len(source.train)} {source.dataset.kind}s in {spec.split!r}, {classes} classes"
     return {"state": "good", "detail": detail, "classes": classes}

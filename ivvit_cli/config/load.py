@@ -13,6 +13,7 @@ from ivvit_cli.config.overrides import apply_overrides
 from ivvit_cli.config.schema import Recipe
 from ivvit_cli.config.yamlio import dump
 from ivvit_cli.errors import RecipeError
+from shards.urls import is_url
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -32,6 +33,11 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
 def dump_recipe(recipe: Recipe) -> str:
     """Return the recipe with every default as YAML, which `load_recipe` reads back as equal."""
     return dump(recipe.model_dump(mode="json"))
+
+
+def locate_shards(place: str) -> Path | str:
+    """Return where a recipe's `shards` are: a URL as it is, or a folder (`resolve_shards`)."""
+    return place if is_url(place) else resolve_shards(place)
 
 
 def resolve_shards(path: str) -> Path:

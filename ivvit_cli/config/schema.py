@@ -237,11 +237,23 @@ class Checkpoint(Section):
     keep: Positive = 3
 
 
-class Loader(Section):
-    """Reading: decoding threads and updates decoded ahead. `threads: null` takes every core."""
+class Cache(Section):
+    """Where shards of URLs are kept, and how much of them (docs/shards.md, Remote shards)."""
 
-    threads: Positive | None = None
-    prefetch: Positive = 4
+    dir: str | None = None  # default: $IVVIT_CACHE, else ~/.cache/ivvit
+    limit: Annotated[
+        str | None,
+        Field(pattern=r"^[0-9]+(\.[0-9]+)? ?(KB|MB|GB|TB)$", description="a size, as in 500GB"),
+    ] = None  # default: $IVVIT_CACHE_LIMIT, else 100GB
+
+
+class Loader(Section):
+    """How batches are read and decoded. None of it changes what is in them."""
+
+    threads: Count | None = None  # 0: in the process itself; default: every core
+    prefetch: Positive = 4  # updates decoded ahead
+    decode: Literal["cpu", "gpu"] = "cpu"
+    cache: Cache = Cache()
 
 
 class Recipe(Section):

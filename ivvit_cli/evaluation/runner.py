@@ -12,6 +12,7 @@ from ivvit_cli.evaluation.forward import Average, ViewForward, pass_size
 from ivvit_cli.evaluation.metrics import Scores
 from ivvit_cli.evaluation.protocol import clip_arguments, most_views
 from shards.errors import InputError
+from shards.stream.device import DeviceDecoder
 from shards.stream.reader import Split
 from shards.stream.views import ViewLoader, Views
 
@@ -31,6 +32,7 @@ def evaluate(
     batch: int = 16,
     device: torch.device | str,
     threads: int | None = None,
+    decoder: DeviceDecoder | None = None,
     rank: int = 0,
     world: int = 1,
     on_sample: Callable[[], object] | None = None,
@@ -43,6 +45,7 @@ def evaluate(
         clip, size: as in `Protocol`.
         bf16: whether the model runs under bf16 autocast.
         batch: the most views per forward pass; it changes scores by rounding only.
+        threads, decoder: as in `ViewLoader`.
         on_sample: called once per sample of this rank.
 
     Raises:
@@ -60,7 +63,14 @@ def evaluate(
         torch.no_grad(),  # not inference_mode: what a model caches has to stay usable in training
         evaluation_mode(model),
         ViewLoader(
-            split, views=views, size=size, indices=turns, threads=threads, **clip_arguments(clip)
+            split,
+            views=views,
+            size=size,
+            indices=turns,
+            threads=threads,
+            pin=torch.device(device).type == "cuda",
+            decoder=decoder,
+            **clip_arguments(clip),
         ) as loader,
     ):
         scores: list[Tensor] = []

@@ -10,6 +10,7 @@ from ivvit_cli.evaluation.classes import check_classes
 from shards.errors import InputError, UsageError
 from shards.index import DATASET_FILE
 from shards.stream.reader import Split, open_dataset
+from shards.urls import is_url
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def choose_heads(heads: Sequence[str], wanted: Sequence[str], option: str) -> li
 
 
 def open_target(
-    dataset: str, head: Mapping[str, Any], *, folder: Path, split: str | None
+    dataset: str, head: Mapping[str, Any], *, folder: Path | str, split: str | None
 ) -> Target:
     """Open the shards for one head, described as in `meta.json`, and check that they belong to it.
 
@@ -50,9 +51,9 @@ def open_target(
         InputError: the shards are absent, are of another kind, have other classes, or lack the
             split; or no split is known.
     """
-    if not folder.joinpath(DATASET_FILE).is_file():
+    if not is_url(folder) and not Path(folder, DATASET_FILE).is_file():
         raise InputError(
-            f"{dataset}: there are no shards at {folder.absolute()}",
+            f"{dataset}: there are no shards at {Path(folder).absolute()}",
             hint=f"name their folder: --data {dataset}=DIR",
         )
     shards = open_dataset(folder)

@@ -22,6 +22,7 @@ from ivvit_cli.training.resume import Saved, restore
 from ivvit_cli.training.schedule import epoch_length, to_iterations
 from ivvit_cli.training.update import Update
 from ivvit_cli.training.validation import Validation
+from shards.stream.device import DeviceDecoder
 from shards.stream.views import parse_views
 
 _OPTIMISER_KEYS = ("name", "lr", "weight_decay", "betas", "momentum", "nesterov")
@@ -37,7 +38,7 @@ def prepare(job: Job) -> Prepared:
     if job.train["deterministic"]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-    sources = open_sources(job.data)
+    sources = open_sources(job.data, job.loader["cache"])
     epoch = epoch_length(
         [len(source.train) for source in sources.values()],
         [source.spec.batch for source in sources.values()],
@@ -106,8 +107,14 @@ def make_trainer(
     Raises:
         InputError: the checkpoint's weights do not fit the model.
         UsageError: a value is none that the loop can work with.
+        EnvironmentFault: `loader.decode` is gpu, and the device is none.
     """
     job, spec = prepared.job, prepared.input
+    loading = Loading(
+        job.loader["threads"],
+        job.loader["prefetch"],
+        DeviceDecoder(device) if job.loader["decode"] == "gpu" else None,
+    )
     model = prepared.model.to(device)
     optimiser = build_optimiser(
         model.parameters(), **{key: job.optim[key] for key in _OPTIMISER_KEYS}
@@ -134,12 +141,12 @@ def make_trainer(
             name: train_stream(name, source, size=spec.size, seed=job.train["seed"])
             for name, source in prepared.sources.items()
         },
-        validation=_validation(prepared, bf16),
+        validation=_validation(prepared, bf16, loading),
         schedule=job.schedule["kind"],
         total=prepared.times.total,
         rate=_learning_rate(prepared),
         periods=_periods(prepared),
-        loading=Loading(**job.loader),
+        loading=loading,
         progress=saved.progress if saved else RunProgress(),
         meta=prepared.meta(),
         data=prepared.fingerprints(),
@@ -180,7 +187,7 @@ def _periods(prepared: Prepared) -> Periods:
     )
 
 
-def _validation(prepared: Prepared, bf16: bool) -> Validation:
+def _validation(prepared: Prepared, bf16: bool, loading: Loading) -> Validation:
     job, spec, sources = prepared.job, prepared.input, prepared.sources
     views, average = parse_views(job.eval["views"]), job.eval["average"]
     return Validation(
@@ -192,5 +199,6 @@ def _validation(prepared: Prepared, bf16: bool) -> Validation:
         mean=spec.mean,
         std=spec.std,
         batch=job.eval["batch"],
-        threads=job.loader["threads"],
+        threads=loading.threads,
+        decoder=loading.decoder,
     )

@@ -13,6 +13,9 @@ from shards.index import DATASET_FILE
 from shards.stream.loader import TrainStream
 from shards.stream.plan import Plan
 from shards.stream.reader import ShardedDataset, Split, open_dataset
+from shards.stream.remote.cache import Cache
+from shards.stream.remote.settings import choose_cache
+from shards.urls import is_url
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class DataSpec:
 
     Args:
         shards: the folder as the recipe writes it.
-        folder: the same, resolved.
+        folder: the same, resolved, or a URL.
         batch: samples per update, over all processes.
         eval_split: None for `val`, else `test`, else none.
         clip, augment: the recipe's sections as plain values.
@@ -29,7 +32,7 @@ class DataSpec:
     """
 
     shards: str
-    folder: Path
+    folder: Path | str
     batch: int
     split: str
     eval_split: str | None
@@ -48,24 +51,51 @@ class Source:
     validation: Split | None
 
 
-def open_sources(specs: Mapping[str, DataSpec]) -> dict[str, Source]:
+def open_sources(
+    specs: Mapping[str, DataSpec], cache: Mapping[str, str | None]
+) -> dict[str, Source]:
     """Open the shards of every dataset.
+
+    Args:
+        cache: the recipe's `loader.cache`, for the shards of URLs.
 
     Raises:
         InputError: shards are missing, damaged, lack a split, or hold no sample to train on.
         UsageError: a video dataset without `clip`, or an image dataset with one.
+        EnvironmentFault: a URL cannot be read, or the cache cannot be written.
     """
     if missing := [name for name, spec in specs.items() if not _is_there(spec)]:
-        places = [f"data.{name} at {specs[name].folder.absolute()}" for name in missing]
+        places = [f"data.{name} at {Path(specs[name].folder).absolute()}" for name in missing]
         raise InputError(
             f"there are no finished shards of {', '.join(places)}",
             hint=_how_to_get(missing[0], specs[missing[0]]),
         )
-    return {name: _open_source(name, spec) for name, spec in specs.items()}
+    kept = choose_cache(cache["dir"], cache["limit"])
+    return {name: _open_source(name, spec, kept) for name, spec in specs.items()}
+
+
+def warn_of_small_cache(
+    sources: Mapping[str, Source], cache: Mapping[str, str | None]
+) -> str | None:
+    """Return a warning where the remote shards of all datasets do not fit into the cache."""
+    size = sum(
+        source.dataset.info.splits[split.name].bytes
+        for source in sources.values()
+        for split in (source.train, source.validation)
+        if split and split.is_remote
+    )
+    kept = choose_cache(cache["dir"], cache["limit"])
+    if size <= kept.limit:
+        return None
+    return (
+        f"the remote shards have {size / 1e9:.0f} GB, the cache {kept.folder} at most "
+        f"{kept.limit / 1e9:.0f}: the rest is read over the network in every epoch; "
+        "more: loader.cache.limit"
+    )
 
 
 def _is_there(spec: DataSpec) -> bool:
-    return spec.folder.joinpath(DATASET_FILE).is_file()
+    return is_url(spec.folder) or Path(spec.folder, DATASET_FILE).is_file()
 
 
 def _how_to_get(name: str, spec: DataSpec) -> str:
@@ -84,8 +114,8 @@ def shard_command(name: str, spec: DataSpec) -> str:
     return shlex.join(["ivvit", "shard", layout, "SRC", "-o", str(spec.folder)])
 
 
-def _open_source(name: str, spec: DataSpec) -> Source:
-    dataset = open_dataset(spec.folder)
+def _open_source(name: str, spec: DataSpec, cache: Cache) -> Source:
+    dataset = open_dataset(spec.folder, cache)
     train = dataset[spec.split]
     if not len(train):
         raise InputError(f"data.{name}: the split {spec.split} of {spec.folder} holds no sample")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ivvit_cli.config import resolve_shards
+from ivvit_cli.config import locate_shards
 from ivvit_cli.training.data import DataSpec
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def job_of(recipe: "Recipe") -> Job:
     """Return a recipe as a job, its shards looked up where they lie on this machine."""
     values = recipe.model_dump(exclude={"description"})
     data = {
-        name: DataSpec(folder=resolve_shards(section["shards"]), **section)
+        name: DataSpec(folder=locate_shards(section["shards"]), **section)
         for name, section in values.pop("data").items()
     }
     return Job(data=data, **values)

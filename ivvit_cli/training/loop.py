@@ -27,6 +27,7 @@ from ivvit_cli.training.resume import snapshot
 from ivvit_cli.training.schedule import all_updates, is_due, updates_of
 from ivvit_cli.training.update import Batches, Update, micro_batches, suspects
 from ivvit_cli.training.validation import Validation
+from shards.stream.device import DeviceDecoder
 from shards.stream.loader import TrainStream, UpdateLoader
 
 
@@ -54,10 +55,11 @@ class ValidationCut(Exception):
 
 @dataclass(frozen=True)
 class Loading:
-    """How batches are read: threads (None: all cores) and updates decoded ahead."""
+    """How batches are read: threads (None: all cores), updates decoded ahead, by which device."""
 
     threads: int | None
     prefetch: int
+    decoder: DeviceDecoder | None
 
 
 @dataclass
@@ -140,6 +142,7 @@ class Trainer:
             threads=self.loading.threads,
             prefetch=self.loading.prefetch,
             pin=self.device.type == "cuda",
+            decoder=self.loading.decoder,
         )
 
     def _iterate(self, loader: UpdateLoader, stop: StopSignals) -> None:

@@ -16,6 +16,7 @@ from ivvit_cli.models import load_weights
 from ivvit_cli.runs import find_checkpoint, read_meta
 from ivvit_cli.training.assemble import make_trainer, prepare
 from ivvit_cli.training.checkpoint import newest_intact
+from ivvit_cli.training.data import warn_of_small_cache
 from ivvit_cli.training.display import Screen
 from ivvit_cli.training.distributed import Ranks, from_leader, joined, ranks_of_environment
 from ivvit_cli.training.folder import RECIPE_FILE, create_run, record_start
@@ -51,6 +52,8 @@ class Session:
         """Open the shards and build the model, and warn of frames that are too small."""
         prepared = prepare(self.job)
         if self.ranks.leads:
+            if warning := warn_of_small_cache(prepared.sources, self.job.loader["cache"]):
+                console.warn(warning)
             for name, source in prepared.sources.items():
                 if warning := warn_of_small_frames(
                     name,

@@ -12,6 +12,7 @@ from ivvit_cli.evaluation.protocol import Protocol
 from ivvit_cli.evaluation.results import figures
 from ivvit_cli.evaluation.runner import evaluate
 from ivvit_cli.training.distributed import Ranks
+from shards.stream.device import DeviceDecoder
 from shards.stream.reader import Split
 
 
@@ -31,6 +32,7 @@ class Validation:
     std: Sequence[float]
     batch: int
     threads: int | None
+    decoder: DeviceDecoder | None
 
     def run(
         self,
@@ -79,6 +81,7 @@ class Validation:
             batch=self.batch,
             device=device,
             threads=self.threads,
+            decoder=self.decoder,
             rank=ranks.rank,
             world=ranks.world,
             on_sample=lambda: on_sample(name, min(next(done), len(split)), len(split)),
