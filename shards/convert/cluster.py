@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -66,11 +68,14 @@ def _connected() -> Iterator[Any]:
         raise EnvironmentFault(
             "the engine ray needs the package ray", hint="pip install 'ivvit[ray]'"
         ) from None
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
         raise EnvironmentFault(f"Ray cannot be started: {error}") from None
     try:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray's exits with 15, after a C++ trace
         yield ray
     finally:
         ray.shutdown()
