@@ -1,6 +1,7 @@
 """What `ivvit model info` tells of a recipe's model; nothing is computed and nothing downloaded."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from ivvit_cli.training.assemble import input_of
 from ivvit_cli.training.data import DataSpec, open_sources
 from ivvit_cli.training.job import Job
 from shards.stream.views import Views
+from shards.urls import is_url
 
 
 def describe(job: Job, views: Views, counts: Mapping[str, int]) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def describe(job: Job, views: Views, counts: Mapping[str, int]) -> dict[str, Any
         UsageError: the model cannot be built so.
         InputError: shards or weights that are there are damaged, or do not fit.
     """
-    classes = _class_names(job.data)
+    classes = _class_names(job)
     sizes = {name: len(names) for name, names in classes.items()} | dict(counts)
     with torch.device("meta"):
         model = build_model(job.model, {name: sizes.get(name, 1) for name in job.data})
@@ -62,9 +64,14 @@ def describe(job: Job, views: Views, counts: Mapping[str, int]) -> dict[str, Any
     }
 
 
-def _class_names(specs: Mapping[str, DataSpec]) -> dict[str, Sequence[str]]:
-    there = {name: spec for name, spec in specs.items() if spec.folder.is_dir()}
-    return {name: source.dataset.classes for name, source in open_sources(there).items()}
+def _class_names(job: Job) -> dict[str, Sequence[str]]:
+    there = {
+        name: spec
+        for name, spec in job.data.items()
+        if not is_url(spec.folder) and Path(spec.folder).is_dir()
+    }
+    sources = open_sources(there, job.loader["cache"])
+    return {name: source.dataset.classes for name, source in sources.items()}
 
 
 def _cost(
