@@ -32,7 +32,7 @@ def list_backbones(pattern: str | None = None) -> list[dict[str, Any]]:
     """
     names = [name for name in list_vits() if fnmatch(name, f"*{pattern or ''}*")]
     if not names:
-        close = difflib.get_close_matches(pattern or "", list_vits(), n=3, cutoff=0.3)
+        close = difflib.get_close_matches(pattern or "", list_vits(), n=3, cutoff=0)
         raise UsageError(f"no backbone is named {pattern}", hint=f"the nearest: {', '.join(close)}")
     tags: dict[str, list[str]] = {name: [] for name in names}
     for pretrained in timm.list_pretrained():

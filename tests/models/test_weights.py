@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from foreign_names import to_tokshift
 from safetensors.torch import save_file
 from small_models import assert_same, images, small_model, timm_vit
 from torch import Tensor
@@ -21,31 +22,6 @@ State = dict[str, Tensor]
 def saved(state: State, path: Path) -> str:
     save_file({key: value.contiguous() for key, value in state.items()}, path)
     return str(path)
-
-
-def to_tokshift(state: State) -> State:
-    """Rename timm's tensors to the released names of TokenShift, and split q, k and v."""
-    named: State = {}
-    for key, value in state.items():
-        if ".attn.qkv." in key:
-            for part, piece in zip(("query", "key", "value"), value.chunk(3), strict=True):
-                named[key.replace("qkv", part)] = piece.clone()
-        else:
-            named[key] = value
-    pairs = (
-        ("patch_embed.proj", "transformer.embeddings.patch_embeddings"),
-        ("pos_embed", "transformer.embeddings.position_embeddings"),
-        ("cls_token", "transformer.embeddings.cls_token"),
-        (r"blocks\.", "transformer.encoder.layer."),
-        ("attn.proj", "attn.out"),
-        ("norm1", "attention_norm"),
-        ("norm2", "ffn_norm"),
-        ("mlp", "ffn"),
-        (r"^norm", "transformer.encoder.encoder_norm"),
-    )
-    for theirs, ours in pairs:
-        named = {re.sub(theirs, ours, key): value for key, value in named.items()}
-    return named
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "module.base_model.", "model.", "backbone."])

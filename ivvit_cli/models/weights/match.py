@@ -11,20 +11,19 @@ from ivvit_cli.models.weights.fit import Fit
 
 MIN_SHARE = 0.9  # of the encoder's tensors; a source that gives fewer is another backbone's
 
-_TUBELETS = "encoder.tubelet_embed.weight"
+_KERNEL, _TUBELETS = "encoder.vit.patch_embed.proj.weight", "encoder.tubelet_embed.weight"
 # Without one of these the model is blind, however few tensors they are; a clip's own may stand in.
 _VITAL = {
-    "encoder.vit.patch_embed.proj.weight": _TUBELETS,
-    "encoder.vit.pos_embed": "encoder.tubelet_pos",
+    _KERNEL: _TUBELETS,
     "encoder.vit.cls_token": "",
     "encoder.vit.dist_token": "",
     "encoder.vit.reg_token": "",
+    "encoder.vit.pos_embed": "encoder.tubelet_pos",
 }
 _WITHOUT_CLASS_TOKEN = "model.backbone_args={class_token: false, global_pool: avg}"
-# What a source computes with and the model would leave out: all is loaded, and yet it is another.
-_NEEDED = re.compile(
-    r"encoder\.vit\.(?:reg_token$|dist_token$|norm_pre\.|blocks\.\d+\.(?!temporal_))"
-)
+# What a source computes with: where the model would leave it out, all is loaded and yet another.
+_TOKENS = re.compile(r"encoder\.vit\.(?:reg|dist)_token$")
+_COMPUTING = re.compile(r"encoder\.vit\.(?:norm_pre\.|blocks\.\d+\.(?!temporal_))")
 
 
 def check_match(fit: Fit, state: Mapping[str, Tensor], source: str) -> None:
@@ -35,28 +34,34 @@ def check_match(fit: Fit, state: Mapping[str, Tensor], source: str) -> None:
             it is blind is not, or the blocks differ. The message names the nearest keys.
     """
     share = len(fit.tensors) / (len(fit.tensors) + len(fit.missing))
-    vital = [name for name, instead in _VITAL.items() if _lacks(fit, name, instead)]
-    if vital and share > 0.5:  # of this architecture, so the part itself is worth a message
-        raise _blind(vital[0], fit, state, source)
-    if vital or share < MIN_SHARE:
+    if share > 0.5:  # of this architecture, so that a part itself is worth a message
+        _check_parts(fit, state, source)
+    if share < MIN_SHARE:
         raise _poor(fit, state, source)
     _check_blocks(fit, state, source)
-    left = [name for name in state if name not in fit.tensors and _NEEDED.match(name)]
-    if left:
-        raise InputError(
-            f"{source}: the model has no place for {left[0]}",
-            hint="choose the backbone of these weights; ivvit model ls shows all",
-        )
+    _refuse_rest(_COMPUTING, fit, state, source)
 
 
-def _lacks(fit: Fit, name: str, instead: str) -> bool:
-    return name in fit.missing and instead not in fit.tensors
+def _check_parts(fit: Fit, state: Mapping[str, Tensor], source: str) -> None:
+    _refuse_rest(_TOKENS, fit, state, source)
+    for name, instead in _VITAL.items():
+        if name in fit.missing and instead not in fit.tensors:
+            raise _blind(name, fit, state, source)
+
+
+def _refuse_rest(what: re.Pattern[str], fit: Fit, state: Iterable[str], source: str) -> None:
+    for name in state:
+        if what.match(name) and name not in fit.tensors and name not in fit.shapes:
+            raise InputError(
+                f"{source}: the model has no place for {name}",
+                hint="choose the backbone of these weights; ivvit model ls shows all",
+            )
 
 
 def _blind(name: str, fit: Fit, state: Mapping[str, Tensor], source: str) -> InputError:
     if name in fit.shapes:
         return InputError(f"{source}: {_mismatch(name, fit)}", hint="is it of the same backbone?")
-    if _TUBELETS in state and _TUBELETS not in fit.shapes and name in list(_VITAL)[:2]:
+    if _TUBELETS in state and _TUBELETS not in fit.shapes and name == _KERNEL:
         fault, hint = "embeds clips in tubelets", "model.temporal.kind=tubelet does so too"
     elif _TUBELETS in fit.shapes:
         fault, hint = _mismatch(_TUBELETS, fit), "model.temporal.depth is the frames of a tubelet"
