@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DATASETS = (
     "cifar10, cifar100, tiny-imagenet, imagenet, ucf101, hmdb51, kinetics, kinetics400, "
     "kinetics600, kinetics700, mini-kinetics, ssv2, moments, smarthome, jester; or, for your own, "
-    "imagefolder, videofolder, csv, frames"
+    "imagefolder, videofolder, csv, frames; webdataset"
 )
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}

@@ -37,6 +37,8 @@ class Item:
         pixels: (H, W, 3) uint8, for datasets that store arrays.
         segment: (start, end) in seconds, for a video of which only this part counts.
         frames: what of the folder `path` belongs to the video, for extracted frames.
+        place: (first byte, bytes) in the file, for a member of a tar.
+        fault: why it cannot be converted, if that is known already.
     """
 
     key: str
@@ -49,6 +51,8 @@ class Item:
     pixels: NDArray[np.uint8] | None = None
     segment: tuple[float, float] | None = None
     frames: Extracted | None = None
+    place: tuple[int, int] | None = None
+    fault: str = ""
 
 
 @dataclass(frozen=True)

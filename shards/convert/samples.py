@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from shards.convert.image import EncodedImage, encode_image, encode_pixels, read
 from shards.convert.items import Item
 from shards.convert.options import Options
 from shards.convert.stills import read_stills
+from shards.convert.tarmember import member_file, read_member
 from shards.convert.video import VideoFrames, read_video
 from shards.index import Kind
 
@@ -45,6 +47,8 @@ class Skipped:
 
 def convert_item(item: Item, *, kind: Kind, class_name: str, options: Options) -> Sample | Skipped:
     """Convert one item, or say why it cannot be converted."""
+    if item.fault:
+        return Skipped(item.source, item.split, item.fault)
     try:
         if kind == "video":
             return _video_sample(item, class_name, options)
@@ -71,14 +75,15 @@ def _encode(item: Item, options: Options) -> tuple[EncodedImage, str]:
         digest = hashlib.sha256(item.pixels.tobytes()).hexdigest()
         return encode_pixels(item.pixels, short_side=options.short_side), digest
     assert item.path is not None
-    data = read_file(item.path)
+    data = read_member(item.path, *item.place) if item.place else read_file(item.path)
     digest = hashlib.sha256(data).hexdigest()
     return encode_image(data, short_side=options.short_side), digest
 
 
 def _video_sample(item: Item, class_name: str, options: Options) -> Sample:
     assert item.path is not None
-    video, digest = _read_video(item.path, item, options)
+    with member_file(item.path, *item.place) if item.place else nullcontext(item.path) as path:
+        video, digest = _read_video(path, item, options)
     sizes = tuple(len(frame) for frame in video.frames)
     facts = _facts(video, sizes)
     if options.layout == "frames":

@@ -31,7 +31,8 @@ class ForeignCheck:
     def __init__(self, folder: Path, info: DatasetInfo) -> None:
         fps = info.options.get("fps")
         self._folder = folder
-        self._rules = Rules(info.kind, float(fps) if isinstance(fps, int | float) else None, info.classes)
+        rate = float(fps) if isinstance(fps, int | float) else None
+        self._rules = Rules(info.kind, rate, info.classes)
         self._chosen = bool(info.options.get("splits"))
 
     def unlisted(self, files: Iterable[str]) -> set[str]:

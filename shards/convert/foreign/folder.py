@@ -41,6 +41,8 @@ def check_folder(root: Path, out: Path, tars: Collection[Tar]) -> None:
                 f"{root}: {nested[0]} is in a folder below it, where an index does not reach",
                 hint="an index elsewhere, with links to the tars: -o FOLDER",
             )
+    elif root.resolve() in out.resolve().parents:
+        raise InputError(f"{out}: lies within {root}", hint="choose a folder outside of it with -o")
     elif out.exists():
         _refuse_foreign(out)
     folder = next(path for path in (out, *out.parents) if path.exists())

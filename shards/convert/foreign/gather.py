@@ -1,5 +1,6 @@
 """What a dataset of tars of others is, decided from the records of all of them."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Gathered:
     notes: tuple[str, ...]
 
 
-def gather(root: Path, walked: Walked, classes: Classes | None) -> Gathered:
+def gather(root: Path, out: Path, walked: Walked, classes: Classes | None) -> Gathered:
     """Decide what the tars hold; `classes` that were given stay.
 
     Raises:
@@ -35,7 +36,7 @@ def gather(root: Path, walked: Walked, classes: Classes | None) -> Gathered:
             videos; or some labels are numbers, others names.
     """
     samples = sum(record.layout.samples for _, record in walked)
-    refuse_files(root, _counted(walked, "files"), samples)
+    refuse_files(root, out, _counted(walked, "files"), samples)
     if not samples:
         raise _nothing(root, walked)
     kinds = _counted(walked, "kinds")
@@ -52,17 +53,18 @@ def gather(root: Path, walked: Walked, classes: Classes | None) -> Gathered:
     return Gathered("video" if kinds["video"] else "image", classes, notes)
 
 
-def refuse_files(root: Path, files: Counter[str], readable: int) -> None:
+def refuse_files(root: Path, out: Path, files: Counter[str], readable: int) -> None:
     """Offer to convert what is mostly not to be read frame by frame.
 
     Raises:
         InputError: there are more such samples than readable ones.
     """
+    command = [*CONVERT.split(), str(root)]
     if files.total() > readable:
         raise InputError(
             f"{root}: its samples are {' and '.join(sorted(files))} files, which have to be "
             "converted before single frames can be read",
-            hint=f"{CONVERT} {root}",
+            hint=shlex.join(command if out == root else [*command, "-o", str(out)]),
         )
 
 

@@ -1,6 +1,5 @@
 """The index of a folder of tars that others made: what our reader needs to open them in place."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,6 @@ from shards.tarwalk import TarDamage
 ON_BAD = ("skip", "fail")
 Progress = Callable[[int, int], None]  # called with (tars done, tars to do)
 
-_WORTH_A_PROCESS = 1 << 28  # bytes of tars
 _GLANCE = 50  # samples of a split's first tar that are looked at before all others
 
 
@@ -73,7 +71,7 @@ class Indexing:
         try:
             link_tars(self.root, self.out, self.found.tars)
             todo = [tar for tar in self.found.tars if not self._current(tar)]
-            done = write_records(todo, self.rules, self.out, workers or _workers(todo))
+            done = write_records(todo, self.rules, self.out, workers)
             self._follow(done, len(todo), on_bad, on_progress)
             return self._finish(reused=len(self.found.tars) - len(todo), on_bad=on_bad)
         except OSError as error:
@@ -112,7 +110,7 @@ class Indexing:
             walked.append((tar, record))
             if on_bad == "fail":
                 self._refuse_bad(tar)
-        gathered = gather(self.root, walked, self.classes)
+        gathered = gather(self.root, self.out, walked, self.classes)
         options = {
             INDEXED: "webdataset",
             "kind": self.rules.kind,
@@ -158,10 +156,13 @@ def prepare_index(
         raise UsageError(f"fps {fps:g}: must be above 0 and at most 1000")
     if name is not None and not re.fullmatch("[A-Za-z0-9_-]{1,80}", name):
         raise UsageError(f"name {name}: use letters, digits, - and _")
+    if out and out.resolve() == root.resolve():
+        out = None
     found = find_tars(root, splits)
     given = given_classes(root, classes)
-    rules = Rules(kind, None if fps is None else float(fps), given.names if given else None, checksum)
-    _glance(root, found.tars, rules)
+    names = given.names if given else None
+    rules = Rules(kind, float(fps) if fps else None, names, checksum)
+    _glance(root, out or root, found.tars, rules)
     name = name or dataset_name(root, "webdataset")
     return Indexing(root, out or root, name, found, rules, given, tuple(splits))
 
@@ -171,7 +172,7 @@ def index_tars(root: Path, out: Path | None = None, **options: Any) -> Report:
     return prepare_index(root, out, **options).run()
 
 
-def _glance(root: Path, tars: Sequence[Tar], rules: Rules) -> None:
+def _glance(root: Path, out: Path, tars: Sequence[Tar], rules: Rules) -> None:
     """Look at the first samples of each split, so that what has to be converted is told at once."""
     files: Counter[str] = Counter()
     readable = 0
@@ -184,11 +185,4 @@ def _glance(root: Path, tars: Sequence[Tar], rules: Rules) -> None:
                         files[found.ending] += 1
         except (TarDamage, OSError):  # told when the tar is walked
             continue
-    refuse_files(root, files, readable)
-
-
-def _workers(tars: Sequence[Tar]) -> int:
-    """Return how many processes are worth their start, which takes as long as so many bytes."""
-    if sum(tar.size for tar in tars) < _WORTH_A_PROCESS:
-        return 1
-    return len(os.sched_getaffinity(0))
+    refuse_files(root, out, files, readable)

@@ -1,19 +1,16 @@
 """What was found in one tar, kept beside it: a rerun walks only tars that are new or changed."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from signal import SIG_IGN, SIGINT, signal
 from typing import Any
 
 import numpy as np
 
+from shards.convert.foreign.processes import each_tar
 from shards.convert.foreign.scan import LeftOut, Rules, scan_tar
 from shards.convert.foreign.tars import Tar
-from shards.errors import EnvironmentFault, InputError
+from shards.errors import InputError
 from shards.index import FRAME, SAMPLE, Layout, read_layout, write_index
 from shards.labels import Label
 
@@ -60,8 +57,10 @@ def write_record(tar: Tar, rules: Rules, folder: Path) -> None:
     write_index(folder / record_name(tar), header, samples, frames)
 
 
-def write_records(tars: Sequence[Tar], rules: Rules, folder: Path, workers: int) -> Iterator[Tar]:
-    """Write the records of tars with so many processes; yield each, in order, when that is done.
+def write_records(
+    tars: Sequence[Tar], rules: Rules, folder: Path, workers: int | None
+) -> Iterator[Tar]:
+    """Write the records of tars as `each_tar` does, and yield each tar when that is done.
 
     Raises:
         InputError: a tar cannot be read.
@@ -69,7 +68,7 @@ def write_records(tars: Sequence[Tar], rules: Rules, folder: Path, workers: int)
         EnvironmentFault: a process was killed.
     """
     write = partial(write_record, rules=rules, folder=folder)
-    for tar, _ in zip(tars, _run(write, tars, workers), strict=True):
+    for tar, _ in zip(tars, each_tar(write, tars, workers), strict=True):
         yield tar
 
 
@@ -85,20 +84,3 @@ def labels(header: dict[str, Any]) -> list[Label]:
 
 def _identity(tar: Tar, rules: Rules) -> dict[str, Any]:
     return {"tar": [tar.file, tar.size, tar.modified], "rules": rules.digest}
-
-
-def _run(write: Any, tars: Sequence[Tar], workers: int) -> Iterator[None]:
-    """Call `write` for each tar, in processes, as headers keep the interpreter busy."""
-    if min(workers, len(tars)) < 2:
-        yield from map(write, tars)
-        return
-    context = get_context("spawn")  # a fork would copy the threads of a progress bar
-    with ProcessPoolExecutor(
-        min(workers, len(tars)), context, initializer=signal, initargs=(SIGINT, SIG_IGN)
-    ) as pool:
-        try:
-            yield from pool.map(write, tars)
-        except BrokenProcessPool:
-            raise EnvironmentFault("a process that walked a tar was killed") from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 from shards.convert.items import SPLITS
 from shards.convert.report import counted, some
@@ -44,8 +45,7 @@ class Tar:
         return self.source.replace("/", "-")
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """The tars of a folder, by split and name, and sentences about what else was there."""
 
     tars: tuple[Tar, ...]

@@ -27,6 +27,7 @@ SOURCES = {
     "videofolder": "shards.convert.sources.folders",
     "csv": "shards.convert.sources.csv_lists",
     "frames": "shards.convert.sources.frames",
+    "webdataset": "shards.convert.sources.webdataset",
 }
 FOLDED = ("ucf101", "hmdb51")  # have several official train and test lists
 PROTOCOLS = {"smarthome": "cs"}  # have several official protocols; this is the first
