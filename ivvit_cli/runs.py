@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from ivvit_cli.bounded import bounded_memory
 from ivvit_cli.errors import InputError
 from ivvit_cli.meta import SCHEMA, Meta
 
@@ -119,7 +120,7 @@ def read_meta(checkpoint: Path) -> Meta:
         version = document.get("schema")
         if document.get("sha256") != digest_document(document):
             raise ValueError("it does not fit its own hash")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise _damaged(path, str(error)) from None
     if version != SCHEMA:
         raise InputError(
@@ -150,6 +151,8 @@ def check_file(checkpoint: Path, meta: Meta, name: str) -> Path:
         DamagedCheckpoint: the file is missing or damaged.
     """
     path = checkpoint / name
+    if Path(name).name != name or not path.is_file():  # elsewhere, or a pipe that never ends
+        raise _damaged(path, "there is no such file")
     try:
         actual = digest_file(path)
     except OSError as error:
@@ -165,13 +168,17 @@ def load_model(checkpoint: Path, device: "torch.device | str") -> "tuple[JointMo
     Raises:
         InputError: the checkpoint is damaged, or its weights do not fit the model of its meta.json.
     """
+    import torch
     from safetensors.torch import load_file
 
     from ivvit_cli.models import build_model
 
     meta = read_meta(checkpoint)
     weights = load_file(check_file(checkpoint, meta, WEIGHTS_FILE), device="cpu")
-    model = build_model(meta.model, {name: len(head.classes) for name, head in meta.heads.items()})
+    heads = {name: len(head.classes) for name, head in meta.heads.items()}
+    with bounded_memory(checkpoint / WEIGHTS_FILE), torch.device("meta"):
+        _check_fit(build_model(meta.model, heads), weights, checkpoint)  # before it takes memory
+    model = build_model(meta.model, heads)
     fit_weights(model, weights, checkpoint)
     return model.to(device).eval(), meta
 
@@ -182,6 +189,11 @@ def fit_weights(model: "JointModel", weights: "dict[str, torch.Tensor]", checkpo
     Raises:
         InputError: a tensor is missing, superfluous or of another shape; the message names one.
     """
+    _check_fit(model, weights, checkpoint)
+    model.load_state_dict(weights)
+
+
+def _check_fit(model: "JointModel", weights: "dict[str, torch.Tensor]", checkpoint: Path) -> None:
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in weights.items()}
     for name in sorted(own.keys() | given.keys()):
@@ -190,7 +202,6 @@ def fit_weights(model: "JointModel", weights: "dict[str, torch.Tensor]", checkpo
                 f"{checkpoint}: {name} is {given.get(name, 'absent')} in the weights, "
                 f"but {own.get(name, 'absent')} in the model that {META_FILE} describes"
             )
-    model.load_state_dict(weights)
 
 
 def digest_file(path: Path) -> str:

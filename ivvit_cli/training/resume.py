@@ -3,12 +3,15 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ivvit_cli.bounded import bounded_memory
+from ivvit_cli.errors import InputError
 from ivvit_cli.models import JointModel
 from ivvit_cli.runs import CHECKPOINTS, STATE_FILE, WEIGHTS_FILE, fit_weights, step_name
 from ivvit_cli.training.checkpoint import link
@@ -44,8 +47,19 @@ def snapshot(
 
 
 def read_saved(checkpoint: Path) -> Saved:
-    """Read a checkpoint to the CPU; state.pt may hold tensors and plain values, nothing else."""
-    state = torch.load(checkpoint / STATE_FILE, map_location="cpu", weights_only=True)
+    """Read a checkpoint to the CPU; state.pt may hold tensors and plain values, nothing else.
+
+    Raises:
+        InputError: it holds something else, or takes far more memory than its size.
+    """
+    path = checkpoint / STATE_FILE
+    try:
+        with bounded_memory(path):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError) as error:
+        raise InputError(
+            f"{path}: refused: it holds more than tensors and could run code"
+        ) from error
     return Saved(
         checkpoint=checkpoint,
         weights=load_file(checkpoint / WEIGHTS_FILE, device="cpu"),

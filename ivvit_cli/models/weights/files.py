@@ -1,7 +1,7 @@
 """Files of tensors, read so that a hostile one cannot run code."""
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ivvit_cli.bounded import bounded_memory
 from ivvit_cli.errors import InputError
 
 _TORCH = (".pth", ".pt", ".pyth", ".bin", ".ckpt", ".tar")
@@ -21,17 +22,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read the named tensors of a safetensors file, or of one that torch or numpy saved.
 
     Pickles go through torch's `weights_only` reader, which builds tensors and plain values only;
-    numpy's are refused.
+    numpy's are refused. Memory is bounded by the size of the file.
 
     Raises:
         InputError: another format, a damaged file, or one that holds more than that.
     """
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    if path.suffix in _TORCH:
-        return _read_torch(path)
-    if path.suffix == ".npz":
-        return _read_npz(path)
+    for suffixes, read in _READERS.items():
+        if path.suffix in suffixes:
+            with bounded_memory(path):
+                return read(path)
     raise InputError(
         f"{path}: weights are read from .safetensors, .npz and {', '.join(_TORCH)} files"
     )
@@ -111,3 +110,10 @@ def _is_plain(value: object) -> bool:
     if value.is_quantized or value.is_nested or value.device.type != "cpu":
         return False
     return value.untyped_storage().nbytes() >= value.nbytes
+
+
+_READERS: dict[tuple[str, ...], Callable[[Path], dict[str, Tensor]]] = {
+    (".safetensors",): _read_safetensors,
+    _TORCH: _read_torch,
+    (".npz",): _read_npz,
+}
