@@ -11,6 +11,7 @@ from collections.abc import Callable
 import simplejpeg
 
 MAX_PIXELS = 40_000_000
+MAX_SCANS = 100  # of a JPEG: encoders write about ten, and each is a pass over all pixels
 
 Read = Callable[[int, int], bytes]  # (first byte, how many) -> as many as there are, at most
 
@@ -20,7 +21,10 @@ _JPEG_HEAD = 4096  # bytes read at first; profiles and thumbnails can make a hea
 _JPEG_HEADS = 1 << 24
 _PNG = struct.Struct(">8sI4sIIBB")
 _PNG_MARK = b"\x89PNG\r\n\x1a\n"
+_HARMLESS = 1 << 34  # bytes times pixels; a scan has at least 8 and takes 0.5 ns a pixel
 _GREY = 0  # colour type of PNG
+_SCAN, _END, _BARE = 0xDA, 0xD9, (0x01, 0xD8)  # JPEG markers; the last have no length
+_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # not a stuffed byte, not a restart
 
 
 def reader_of(descriptor: int) -> Read:
@@ -57,6 +61,18 @@ def check_colours(colours: str) -> None:
         raise ValueError(f"its colours are {colours}")
 
 
+def check_scans(data: bytes, width: int, height: int) -> None:
+    """Refuse a JPEG of more than 100 scans with a ValueError.
+
+    A scan may be a few bytes that say "nothing changes", yet costs a pass over all pixels. What
+    decodes in a second however many it has, such as a frame of a video, is not looked at.
+    """
+    if len(data) * width * height < _HARMLESS:
+        return
+    if data.count(b"\xff\xda") > MAX_SCANS and _scans(data) > MAX_SCANS:
+        raise ValueError(f"has more than {MAX_SCANS} scans")
+
+
 def ppm_header(data: bytes) -> re.Match[bytes]:
     """Return the header of a binary PPM; its groups are width and height.
 
@@ -67,6 +83,19 @@ def ppm_header(data: bytes) -> re.Match[bytes]:
     if header is None:
         raise ValueError("no header of an 8-bit colour PPM")
     return header
+
+
+def _scans(data: bytes) -> int:
+    """Count the scans of a JPEG's first picture; a thumbnail lies within a segment."""
+    scans = place = 0
+    while marker := _MARKER.search(data, place):
+        place, code = marker.end(), marker[1][0]
+        if code == _END:
+            break
+        scans += code == _SCAN
+        if code not in _BARE:
+            place += int.from_bytes(data[place : place + 2])
+    return scans
 
 
 def _jpeg_size(read: Read, size: int) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """A contact sheet: small pictures of some samples, each with its class and key."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from shards.files import write_atomically
 
 _CELL = 112  # pixels of a picture's longer side
 _GAP = 8
@@ -55,7 +58,9 @@ def write_contact_sheet(path: Path, strips: Sequence[Strip], columns: int) -> No
         for number, picture in enumerate(strip.pictures):
             sheet.paste(picture, (left + number * _CELL, top))
         _caption(sheet, strip, left, top + tallest, longest * _LETTERS)
-    sheet.save(path, format="PNG")
+    file = io.BytesIO()
+    sheet.save(file, format="PNG")
+    write_atomically(path, file.getbuffer())  # in the place of a link, not through it
 
 
 def _caption(sheet: Image.Image, strip: Strip, left: int, top: int, letters: int) -> None:

@@ -9,22 +9,34 @@ from typing import Literal
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from shards.convert.errors import BadMedia
+from shards.headers import check_scans
 
 Codec = Literal["jpg", "png", "ppm"]
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 MAX_PIXELS = 40_000_000
+MAX_SIDE = 65_535  # pixels, as in a JPEG
 MAX_BYTES = 512 << 20  # of a file; 40 Mpx of 16-bit RGBA are 320 MB
 
 # Pillow warns of odd metadata, which is not kept, and of sizes, which are checked here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _JPEG = ("JPEG", "MPO")  # MPO: a JPEG with more pictures behind the first
+_NESTED_JPEG = ("jpeg", "tiff_jpeg")  # in a TIFF, where its scans cannot be counted
 _ORIENTATION = 0x0112
-_TURNED = range(2, 9)  # 1 is upright; other values mean nothing
+_Turn = Image.Transpose
+_TURNS = {  # 1 is upright; other values mean nothing
+    2: _Turn.FLIP_LEFT_RIGHT,
+    3: _Turn.ROTATE_180,
+    4: _Turn.FLIP_TOP_BOTTOM,
+    5: _Turn.TRANSPOSE,
+    6: _Turn.ROTATE_270,
+    7: _Turn.TRANSVERSE,
+    8: _Turn.ROTATE_90,
+}
 _JPEG_QUALITY = 95  # of images that --short-side made smaller
 
 
@@ -77,13 +89,15 @@ def encode_image(data: bytes, *, short_side: int | None = None) -> EncodedImage:
     """
     with _open(data) as image:
         lossy = image.format in _JPEG
-        if not lossy:  # before anything else: Pillow reports a damaged file only the first time
+        if lossy:
+            check_scans(data, *image.size)
+        else:  # before anything else: Pillow reports a damaged file only the first time
             _load(image)
         if _stored_as_is(data, image) and not _too_large(image.size, short_side):
             if lossy:  # a header proves little, and a shard's reader will decode it all
                 simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
             return EncodedImage(data, "jpg" if lossy else "png", *image.size)
-        upright = _upright_rgb(image)
+        upright = _decoded(image)
     if not _too_large(upright.size, short_side):
         return _encode(upright, "png")
     return _encode(_reduce(upright, short_side), "jpg" if lossy else "png")
@@ -106,6 +120,7 @@ def decoded_size(data: bytes, codec: str) -> tuple[int, int]:
     if codec == "jpg":
         height, width = simplejpeg.decode_jpeg_header(data)[:2]
         _check_pixels(width, height)
+        check_scans(data, width, height)
         simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
         return width, height
     with _open(data) as image:
@@ -125,16 +140,20 @@ def _open(data: bytes) -> Image.Image:
     except Exception:  # Pillow's header parsers raise nearly anything on hostile data
         raise ValueError("is not an image of an allowed format") from None
     _check_pixels(*image.size)
+    if image.info.get("compression") in _NESTED_JPEG:
+        raise ValueError("is a TIFF of JPEG strips, which is not supported")
     return image
 
 
 def _check_pixels(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise ValueError(f"has {width} x {height} pixels, more than 40 Mpx")
+    if max(width, height) > MAX_SIDE:  # a decoder may allot a row for each byte of the file
+        raise ValueError(f"has {width} x {height} pixels, a side of more than {MAX_SIDE}")
 
 
 def _stored_as_is(data: bytes, image: Image.Image) -> bool:
-    if _orientation(image) in _TURNED:
+    if _orientation(image) in _TURNS:
         return False
     if image.format in _JPEG:
         return image.mode in ("L", "RGB")
@@ -158,16 +177,22 @@ def _load(image: Image.Image) -> None:
         raise ValueError(f"cannot be decoded: {error}") from None
 
 
-def _upright_rgb(image: Image.Image) -> Image.Image:
+def _decoded(image: Image.Image) -> Image.Image:
+    """Return the picture upright and in RGB."""
     _load(image)
-    if _orientation(image) in _TURNED:
-        image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError("has floating-point pixels, which have no known range")
+    turn = _TURNS.get(_orientation(image))
+    try:
+        return _rgb(image if turn is None else image.transpose(turn))
+    except Exception as error:  # as in _open: colours that Pillow cannot convert
+        raise ValueError(f"cannot be converted to RGB: {error}") from None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits: keep the upper byte
-        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert(
-            "RGB"
-        )
+        pixels = (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)
+        return Image.fromarray(pixels).convert("RGB")
     if image.mode == "P":
         image = image.convert("RGBA")
     return image.convert("RGB")

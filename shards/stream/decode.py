@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shards.errors import InputError
-from shards.headers import check_colours, check_size, ppm_header
+from shards.headers import check_colours, check_scans, check_size, ppm_header
 
 # PIL reports a bad PNG as SyntaxError
 _FAULTS = (ValueError, OSError, SyntaxError, Image.DecompressionBombError)
@@ -51,6 +51,7 @@ def _decode_jpeg(data: bytes, room: Pixels | None) -> Pixels:
     height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     check_size(width, height)
     check_colours(colours)
+    check_scans(data, width, height)
     if room is not None and room.size != height * width * 3:
         raise ValueError(f"its size is {width}x{height}")
     pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", buffer=room)  # strict by default

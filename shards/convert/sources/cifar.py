@@ -2,7 +2,7 @@
 
 import pickle
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,8 +121,18 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    """Builds numbers, text, lists, dictionaries and byte arrays, and refuses everything else."""
+class _Unpickler(pickle._Unpickler):
+    """Builds numbers, text, lists, dictionaries and byte arrays, and refuses everything else.
+
+    Python's own unpickler, because the one in C allots as much memory as a pickle claims to need:
+    a table of 4 GB for a file of ten bytes. Its one opcode that does so, too, is taken out.
+    """
+
+    dispatch: ClassVar = {
+        code: load
+        for code, load in pickle._Unpickler.dispatch.items()
+        if code != pickle.BYTEARRAY8[0]
+    }
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file, encoding="latin1")  # written by Python 2
