@@ -22,6 +22,7 @@ from pathlib import Path
 
 from shards.errors import EnvironmentFault
 from shards.files import sync_folder
+from shards.stream.records import Descriptor
 
 SPARE = 0.02  # of the disk: left free, whatever the limit
 
@@ -131,8 +132,9 @@ class CachedDataset:
         self.folder = folder
         with writing(cache.folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self._use = (folder / "use").open("w")
-            fcntl.flock(self._use, fcntl.LOCK_SH)
+            (folder / "use").touch()
+            self._use = Descriptor(folder / "use")
+            fcntl.flock(self._use.number, fcntl.LOCK_SH)
 
     @contextmanager
     def claim(self, name: str, size: int, *, wait: bool) -> Iterator[int | None]:

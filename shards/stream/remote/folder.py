@@ -53,7 +53,14 @@ class RemoteFolder:
 
     def size(self, name: str) -> int | None:
         """Return a file's size in bytes, if the server tells it."""
-        size: int | None = self._tried(name, lambda: self._system.size(self._path(name)))
+        return self._tried(name, lambda: self._size(self._path(name)))
+
+    def _size(self, path: str) -> int | None:
+        try:
+            size: int | None = self._system.size(path)
+        except FileNotFoundError:  # over HTTP that is any fault; a byte of it tells which
+            self._system.cat_file(path, start=0, end=1)
+            return None
         return size
 
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:

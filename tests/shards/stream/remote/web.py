@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,7 @@ class Web:
         self.status = {}  # name -> the status to answer with
         self.failures = {}  # name -> how many requests fail with 503 before one does not
         self.change = {}  # name -> function of the bytes
+        self.delay = 0.0  # seconds before every answer
         self.requests = []  # (method, name, start, end)
         self.lock = threading.Lock()
 
@@ -52,6 +54,7 @@ class _Handler(SimpleHTTPRequestHandler):
             if web.failures.get(name, 0) > 0 and body:
                 web.failures[name] -= 1
                 status = 503
+        time.sleep(web.delay)
         path = web.folder / name
         if status == 200 and not path.is_file():
             status = 404
