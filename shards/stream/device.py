@@ -14,8 +14,9 @@ from shards.stream.decode import decode_frame
 from shards.stream.reader import Split
 from shards.stream.train import Draw
 
-DecodeJpegs = Callable[[list[Tensor]], list[Tensor]]
+DecodeJpegs = Callable[[list[bytes]], list[Tensor]]
 
+_END = b"\xff\xd9"  # of a JPEG
 _TOGETHER = 256  # JPEGs of a call, which bounds the memory for whole frames
 
 
@@ -33,11 +34,12 @@ class DeviceDecoder:
 
     Args:
         device: where the frames are needed.
-        decode_jpegs: turns encoded JPEGs, uint8 (n,) on the CPU, into RGB, uint8 (3, H, W) on the
-            device, all at once; by default nvJPEG, through torchvision.
+        decode_jpegs: turns encoded JPEGs into RGB, uint8 (3, H, W) on the device, all at once; by
+            default nvJPEG, through torchcodec.
 
     Raises:
-        EnvironmentFault: the device is no GPU, and nothing else was given that decodes.
+        EnvironmentFault: the device is no GPU or torchcodec is not there, and nothing else was
+            given that decodes.
     """
 
     def __init__(self, device: torch.device | str, decode_jpegs: DecodeJpegs | None = None) -> None:
@@ -47,7 +49,7 @@ class DeviceDecoder:
                 f"frames cannot be decoded on a GPU: this runs on {self.device}",
                 hint="loader.decode=cpu",
             )
-        self._decode_jpegs = decode_jpegs or partial(_nvjpeg, self.device)
+        self._decode_jpegs = decode_jpegs or _nvjpeg(self.device)
 
     def empty(self, shape: tuple[int, ...]) -> Tensor:
         """Return uint8 memory on the device."""
@@ -56,13 +58,18 @@ class DeviceDecoder:
     def decode(self, frames: Sequence[Encoded]) -> list[Tensor]:
         """Decode frames to uint8 (H, W, 3) on the device, in their order.
 
-        What nvJPEG refuses is decoded by the CPU, which is strict and tells what is wrong.
+        What nvJPEG refuses, and a JPEG that seems to be cut short, is decoded by the CPU, which is
+        strict and tells what is wrong.
 
         Raises:
             InputError: a frame is damaged, or not of the recorded size; names its sample.
         """
         decoded: dict[int, Tensor] = {}
-        jpegs = [k for k, frame in enumerate(frames) if _check(frame) == "jpg"]
+        jpegs = [
+            k
+            for k, frame in enumerate(frames)
+            if _check(frame) == "jpg" and frame.data.endswith(_END)
+        ]
         for start in range(0, len(jpegs), _TOGETHER):
             chosen = jpegs[start : start + _TOGETHER]
             together = self._together([frames[k] for k in chosen])
@@ -72,9 +79,9 @@ class DeviceDecoder:
         ]
 
     def _together(self, frames: list[Encoded]) -> list[Tensor]:
-        data = [torch.frombuffer(bytearray(frame.data), dtype=torch.uint8) for frame in frames]
         try:
-            return [planes.permute(1, 2, 0) for planes in self._decode_jpegs(data)]
+            decoded = self._decode_jpegs([frame.data for frame in frames])
+            return [planes.permute(1, 2, 0) for planes in decoded]
         except torch.OutOfMemoryError:
             raise
         except RuntimeError:
@@ -97,11 +104,16 @@ def _check(frame: Encoded) -> str:
     return codec
 
 
-def _nvjpeg(device: torch.device, data: list[Tensor]) -> list[Tensor]:
-    from torchvision.io import ImageReadMode, decode_jpeg
-
-    frames: list[Tensor] = decode_jpeg(data, mode=ImageReadMode.RGB, device=device)
-    return frames
+def _nvjpeg(device: torch.device) -> DecodeJpegs:
+    try:
+        from torchcodec.decoders import decode_jpeg
+    except (ImportError, OSError, RuntimeError) as error:  # without FFmpeg it is a RuntimeError
+        reason = str(error).partition("\n")[0]
+        raise EnvironmentFault(
+            f"frames cannot be decoded on a GPU: torchcodec cannot be loaded: {reason}",
+            hint="pip install 'ivvit[gpu]', or loader.decode=cpu",
+        ) from None
+    return partial(decode_jpeg, mode="RGB", device=device)
 
 
 def read_draws(split: Split, draws: Sequence[Draw]) -> list[list[Encoded]]:
