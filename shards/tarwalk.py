@@ -75,7 +75,7 @@ def walk(descriptor: int) -> Iterator[Member]:
             follows them.
     """
     total = os.fstat(descriptor).st_size
-    _refuse_compressed(descriptor)
+    _check_start(descriptor)
     offset = 0
     named: dict[str, str] = {}  # what extended headers say of the next member
     while any(block := _read_block(descriptor, offset, total)):
@@ -97,8 +97,10 @@ def walk(descriptor: int) -> Iterator[Member]:
     _check_end(descriptor, offset, total)
 
 
-def _refuse_compressed(descriptor: int) -> None:
+def _check_start(descriptor: int) -> None:
     start = os.pread(descriptor, 6, 0)
+    if not start:
+        raise TarDamage("truncated", "has no byte")
     for mark, name in _COMPRESSED.items():
         if start.startswith(mark):
             raise TarDamage("header", f"is compressed by {name}, and has to be decompressed")

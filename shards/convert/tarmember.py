@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -40,9 +40,12 @@ def member_file(path: Path, start: int, size: int) -> Iterator[Path]:
     """
     if size > MAX_VIDEO:
         raise BadMedia(path, f"has more than {MAX_VIDEO >> 30} GiB")
-    with tempfile.TemporaryFile() as copy:
+    with ExitStack() as stack:
+        with _faults_of_the_machine():
+            copy = stack.enter_context(tempfile.TemporaryFile(buffering=0))
         for piece in _pieces(path, start, size):
-            _write(copy, piece)
+            with _faults_of_the_machine():
+                _write(copy, piece)
         yield Path(f"/proc/{os.getpid()}/fd/{copy.fileno()}")
 
 
@@ -61,11 +64,18 @@ def _pieces(path: Path, start: int, size: int) -> Iterator[bytes]:
 
 
 def _write(copy: IO[bytes], piece: bytes) -> None:
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[copy.write(rest) :]
+
+
+@contextmanager
+def _faults_of_the_machine() -> Iterator[None]:
+    """Keep a lack of room for the copy from being taken for a fault of the video."""
     try:
-        copy.write(piece)
-        copy.flush()
+        yield
     except OSError as error:
-        folder = tempfile.gettempdir()
+        folder = os.environ.get("TMPDIR", "/tmp")
         raise EnvironmentFault(
             f"{folder}: a video cannot be copied there: {error.strerror}",
             hint="TMPDIR=FOLDER names one with more room",

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from shards.convert.contents import Content
 from shards.convert.foreign.folder import INDEXED
@@ -12,9 +11,10 @@ from shards.convert.foreign.record import RECORD, left_out
 from shards.convert.foreign.scan import Rules, samples
 from shards.convert.image import decoded_size
 from shards.convert.shardcheck import ShardFindings
+from shards.convert.sources.scan import size_and_time
 from shards.describe import Description
 from shards.errors import InputError
-from shards.index import DatasetInfo, read_layout
+from shards.index import DatasetInfo, Layout, read_layout
 from shards.labels import Label
 from shards.members import SampleFault
 from shards.tarwalk import TarDamage
@@ -39,7 +39,7 @@ class ForeignCheck:
         """Return which tars, of those that the manifest does not name, it should name."""
         if self._chosen:
             return set()
-        return {file for file in files if "" not in self._known(file)}
+        return {file for file in files if not self._is_left_out(file)}
 
     def members(self, descriptor: int, findings: ShardFindings, pool: ThreadPoolExecutor) -> bool:
         """Check the samples as far as the tar can be walked; return whether that was to its end."""
@@ -65,11 +65,23 @@ class ForeignCheck:
         return whole
 
     def _known(self, file: str) -> set[str]:
+        """Return the keys of what was left out of a tar; "" stands for the whole tar."""
+        layout = self._record(file)
+        return {left.key for left in left_out(layout.header)} if layout else set()
+
+    def _is_left_out(self, file: str) -> bool:
+        """Return whether nothing of a tar, as it is, was of use when the index was made."""
+        layout = self._record(file)
+        size, _ = size_and_time(self._folder / file)
+        return bool(layout and not layout.samples and size in layout.header.get("tar", ()))
+
+    def _record(self, file: str) -> Layout | None:
         try:
-            header: dict[str, Any] = read_layout(self._folder / f"{file}{RECORD}").header
-            return {left.key for left in left_out(header)}
+            layout = read_layout(self._folder / f"{file}{RECORD}")
+            left_out(layout.header)
         except (InputError, KeyError, TypeError):  # then what was left out is reported again
-            return set()
+            return None
+        return layout
 
     def _decode(self, descriptor: int, found: Description, label: Label) -> Content | str:
         size = (found.width, found.height)
