@@ -38,13 +38,12 @@ data:
   shapes: null
   textures: null
   moving: null
-  order: null
   {name}:
     shards: {shards}
     batch: 24
     clip: {{sample: uniform, frames: 8}}
     augment: {{crop: none, flip: 0}}
-schedule: {{iterations: {iterations}}}
+{others}schedule: {{iterations: {iterations}}}
 optim: {{lr: 1e-3, lr_schedule: constant, warmup: 50}}
 eval: {{every: {every}}}
 checkpoint: {{every: null}}
@@ -67,10 +66,9 @@ def measure(
     dataset.write(media, seed=0)
     convert("videofolder", media, shards)
     recipe = folder / f"{dataset.name}.yaml"
-    every = min(EVERY, iterations)
-    recipe.write_text(
-        RECIPE.format(name=dataset.name, shards=shards, iterations=iterations, every=every)
-    )
+    values = {"iterations": iterations, "every": min(EVERY, iterations)}
+    others = "" if dataset is ORDER else "  order: null\n"
+    recipe.write_text(RECIPE.format(name=dataset.name, shards=shards, others=others, **values))
     shown = [step for step in (100, 200, 400, 800, 1600) if step <= iterations]
     header = ["", f"steps to {LEARNT:.0f} %", *(f"at {step}" for step in shown), "most"]
     rows = []
