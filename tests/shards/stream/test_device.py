@@ -52,10 +52,12 @@ def rendered(batch):
 @pytest.mark.parametrize("threads", [0, 1, 3])
 @pytest.mark.parametrize(("rank", "world"), [(0, 1), (2, 3)])
 def test_the_batches_are_those_of_the_cpu(videos, threads, rank, world):
-    place = {"rank": rank, "world": world}
-    ours = batches(videos, DeviceDecoder("cpu", together), threads=threads, **place)
+    place, decoder = {"rank": rank, "world": world}, DeviceDecoder("cpu", together)
+    decoder.empty = lambda shape: torch.full(shape, 255, dtype=torch.uint8)
+    ours = batches(videos, decoder, threads=threads, **place)
     for batch, plain in zip(ours, batches(videos, None, **place), strict=True):
         assert batch.keys == plain.keys
+        assert (batch.frames.int() - plain.frames.int()).abs().max() < 3  # padding and fillers, too
         assert (rendered(batch) - rendered(plain)).abs().max() < 1e-2
 
 
@@ -119,6 +121,14 @@ def test_a_damaged_frame_names_its_sample(videos, damage):
     sound = Encoded(videos, 3, videos.read(3, [0])[0])
     with pytest.raises(InputError, match=r"toy: toy-train-000001\.tar: sample v4: "):
         DeviceDecoder("cpu", together).decode([sound, frame])
+
+
+def test_a_frame_that_is_cut_short_is_not_left_to_a_lenient_decoder(videos):
+    data = videos.read(4, [0])[0]
+    decoder = DeviceDecoder("cpu", lambda data: [torch.zeros(3, 44, 52) for _ in data])
+    decoder.decode([Encoded(videos, 4, data)])
+    with pytest.raises(InputError, match="sample v4: not a readable jpg frame"):
+        decoder.decode([Encoded(videos, 4, data[:-100])])
 
 
 def test_a_frame_of_another_size_than_recorded(videos):
