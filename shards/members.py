@@ -79,7 +79,7 @@ def group_samples(members: Iterable[Member]) -> Iterator[Group]:
 
     A key that comes back later is a fault of the later members, as a walk has passed the others.
     """
-    seen: dict[str, frozenset[str]] = {}
+    seen: dict[str, str] = {}  # of each key, the extension that came first
     group: Group | None = None
     for member in members:
         key, extension = _split_name(member)
@@ -87,7 +87,7 @@ def group_samples(members: Iterable[Member]) -> Iterator[Group]:
             continue
         if group is None or key != group.key:
             if group:
-                seen[group.key] = frozenset(group.members)
+                seen[group.key] = next(iter(group.members))
                 yield group
             group = Group(key)
         fault = _fault(member, extension, group, seen)
@@ -152,7 +152,7 @@ def _split_name(member: Member) -> tuple[str, str]:
 
 
 def _fault(
-    member: Member, extension: str, group: Group, seen: dict[str, frozenset[str]]
+    member: Member, extension: str, group: Group, seen: dict[str, str]
 ) -> SampleFault | None:
     if member.kind != FILE:
         return SampleFault("link", f"its .{extension} is {member.kind}, not {FILE}")
@@ -160,10 +160,10 @@ def _fault(
         return SampleFault("bad_key", odd)
     if extension in group.members:
         return SampleFault("duplicate_key", f"a duplicate: it has two members .{extension}")
-    earlier = seen.get(group.key)
-    if earlier is None:
+    first = seen.get(group.key)
+    if first is None:
         return None
-    if extension in earlier:
+    if extension == first:
         return SampleFault("duplicate_key", "a duplicate: its key was there before")
     return SampleFault("interleaved", f"its .{extension} comes after members of other samples")
 

@@ -157,7 +157,8 @@ def _summarise(info: "DatasetInfo") -> None:
     options = ", ".join(
         f"{key} {value}" for key, value in info.options.items() if value and key not in unused
     )
-    console.say(f"converted with: {options}; {' '.join(' '.join(t) for t in info.tools.items())}")
+    made = "indexed, the tars are of others" if info.options.get("indexed") else "converted"
+    console.say(f"{made} with: {options}; {' '.join(' '.join(t) for t in info.tools.items())}")
 
 
 def _draw(folder: Path, split: str, count: int, path: Path) -> None:

@@ -85,6 +85,9 @@ def _nothing(root: Path, walked: Walked) -> InputError:
 
 
 def _notes(walked: Walked) -> Iterable[str]:
+    damaged = sum(not left.key for _, record in walked for left in left_out(record.layout.header))
+    if damaged:
+        yield f"{damaged} of {counted(len(walked), 'tar')} left out as a whole: damaged"
     if files := _counted(walked, "files"):
         yield f"{' and '.join(sorted(files))} files are left out: `{CONVERT}` converts them"
     if unrated := sum(record.layout.header["unrated"] for _, record in walked):

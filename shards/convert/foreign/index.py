@@ -85,7 +85,7 @@ class Indexing:
     def _follow(
         self, done: Iterator[Tar], total: int, on_bad: str, on_progress: Progress | None
     ) -> None:
-        if on_progress:
+        if on_progress and total:
             on_progress(0, total)
         for count, tar in enumerate(done, start=1):
             if on_bad == "fail":

@@ -189,7 +189,7 @@ def test_nothing_of_use_is_an_error_that_names_the_first(tmp_path: Path) -> None
     assert not (tmp_path / "set/dataset.json").exists()
 
 
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(derandomize=True, deadline=None, max_examples=80)
 @given(st.data())
 def test_any_byte_may_be_wrong(tmp_path_factory, data) -> None:
     """Whatever is damaged, what remains is what was there, or a reason."""
