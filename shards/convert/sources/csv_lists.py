@@ -32,7 +32,7 @@ def list_items(source: str, root: Path, *, fold: int = 1) -> Listing:
 def _rows(table: Table) -> Iterator[Row]:
     columns: tuple[str, ...] = ()
     for place, line in table.lines():
-        fields = _fields(line)
+        fields = _fields(place, line)
         if not columns:
             header = tuple(field.lower() for field in fields)
             columns = header if {"path", "label"} <= set(header) else _COLUMNS
@@ -43,10 +43,13 @@ def _rows(table: Table) -> Iterator[Row]:
         yield _row(table, place, dict(zip(columns, fields, strict=False)))
 
 
-def _fields(line: str) -> list[str]:
+def _fields(place: str, line: str) -> list[str]:
     """Return the fields of a line with commas, else of `path label`; paths may have spaces."""
     if "," in line:
-        return [field.strip() for field in next(csv.reader([line]))]
+        try:
+            return [field.strip() for field in next(csv.reader([line]))]
+        except csv.Error as error:
+            raise InputError(f"{place}: cannot be read as csv: {error}") from None
     return line.rsplit(maxsplit=1)
 
 

@@ -5,7 +5,13 @@ from pathlib import Path
 
 from shards.convert.items import Listing
 from shards.convert.sources.listed import Entry, list_entries
-from shards.convert.sources.scan import files, first_folder, read_lines, require_folder
+from shards.convert.sources.scan import (
+    files,
+    first_folder,
+    read_lines,
+    require_folder,
+    require_names,
+)
 from shards.errors import InputError, UsageError
 
 LAYOUT = (
@@ -37,6 +43,7 @@ def list_items(source: str, root: Path, *, fold: int = 1) -> Listing:
         entries = [*_official(videos, tables, names)]
     else:
         names = _read(root / "label_map.txt")
+        require_names(root / "label_map.txt", names)
         order = "label_map.txt, in its order"
         entries = [*_paired(videos, lists, fold, names)]
     return list_entries(

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from shards.convert.items import SPLITS, Item, Listing, Missing
 from shards.convert.keys import assign_keys
@@ -23,6 +24,7 @@ _COLUMNS = ("label", "youtube_id", "time_start", "time_end", "split")
 _SPLIT_NAMES = {"train": "train", "val": "val", "validate": "val", "test": "test"}
 _OFFICIAL_NAME = re.compile(rf"(kinetics[-_]?\d*[-_])?({'|'.join(_SPLIT_NAMES)})\.csv")
 _DEPTH = 3  # folders between the root and a video: split, class, and one more
+_HEADER = 10_000  # characters; a longer first line is no header
 _ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv", ".mpg", ".ts")
 
 
@@ -65,7 +67,7 @@ def _is_official(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        header = next(csv.reader(file), [])
+        header = next(csv.reader([file.readline(_HEADER).strip()]), [])
     return set(_COLUMNS) <= set(header)
 
 
@@ -110,14 +112,21 @@ def _notes(root: Path, tables: list[Path], listed: Counter[str]) -> list[str]:
 
 
 def _rows(table: Path) -> Iterator[_Row]:
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
+    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        for number, row in enumerate(_read(table, file), start=2):
             try:
                 start, end = int(float(row["time_start"])), int(float(row["time_end"]))
                 split = _SPLIT_NAMES[row["split"].strip()]
-            except (TypeError, ValueError, KeyError, AttributeError):
+            except (TypeError, ValueError, KeyError, AttributeError, OverflowError):
                 raise InputError(f"{table}:{number}: not a row of the official csv") from None
             yield _Row(row["label"].strip(), split, f"{row['youtube_id']}_{start:06d}_{end:06d}")
+
+
+def _read(table: Path, file: TextIO) -> Iterator[dict[str, str]]:
+    try:
+        yield from csv.DictReader(file)
+    except csv.Error as error:
+        raise InputError(f"{table}: cannot be read as csv: {error}") from None
 
 
 def _videos(root: Path) -> dict[str, list[Path]]:

@@ -55,9 +55,7 @@ def _categories(path: Path) -> dict[str, int]:
 def _entries(path: Path, split: str, videos: Path, labels: dict[str, int]) -> Iterator[Entry]:
     for number, line in enumerate(read_lines(path), start=1):
         file, label, *_ = (*line.rsplit(",", 3), "")  # file, label, votes for it, votes against
-        if label not in labels or ".." in Path(file).parts:
+        place = Path(file if "/" in file else f"{label}/{file}")
+        if label not in labels or ".." in place.parts or place.is_absolute():
             raise InputError(f"{path}:{number}: `{label}` is not in moments_categories.txt")
-        place = file if "/" in file else f"{label}/{file}"
-        yield Entry(
-            videos / place, split, labels[label], key=Path(place).with_suffix("").as_posix()
-        )
+        yield Entry(videos / place, split, labels[label], key=place.with_suffix("").as_posix())

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from shards.errors import InputError
+from shards.files import open_plain
 
 
 def require_folder(root: Path, layout: str) -> None:
@@ -46,8 +47,9 @@ def read_lines(path: Path) -> list[str]:
         InputError: the file cannot be read as text.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        with open_plain(path) as file:
+            lines = file.read().decode("utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
     return [line.strip() for line in lines if line.strip()]
 
@@ -60,6 +62,17 @@ def relative(path: Path, root: Path) -> str:
 def printable(name: str) -> str:
     """Return a file name as text that can be stored: undecodable bytes become question marks."""
     return name.encode("utf-8", "replace").decode()
+
+
+def require_names(path: Path, names: Iterable[str]) -> None:
+    """Check that what a list calls its folders are names, and no ways out of the dataset.
+
+    Raises:
+        InputError: one is not.
+    """
+    for name in names:
+        if Path(name).name != name or name == "..":
+            raise InputError(f"{path}: `{name}` is no name of a folder")
 
 
 def first_folder(candidates: Iterable[Path]) -> Path | None:

@@ -9,6 +9,7 @@ from shards.convert.items import Listing
 from shards.convert.sources.listed import Entry, list_entries
 from shards.convert.sources.scan import first_folder, require_folder
 from shards.errors import InputError
+from shards.files import open_plain
 
 LAYOUT = (
     "expected: labels.json, train.json and validation.json in FOLDER or FOLDER/labels, and "
@@ -82,7 +83,8 @@ def _entries(path: Path, split: str, videos: Path, labels: dict[str, int]) -> It
 
 def _load(path: Path, kind: type[list[Any]] | type[dict[str, Any]]) -> Any:
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        with open_plain(path) as file:
+            document = json.loads(file.read().decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON: {error}") from None
     if not isinstance(document, kind):

@@ -12,6 +12,7 @@ from shards.convert.sources.scan import (
     read_lines,
     relative,
     require_folder,
+    require_names,
     size_and_time,
 )
 from shards.errors import InputError
@@ -29,6 +30,7 @@ def list_items(source: str, root: Path, *, fold: int = 1) -> Listing:
     if not (root / "wnids.txt").is_file():
         raise InputError(f"{root}: has no wnids.txt", hint=LAYOUT)
     wnids = read_lines(root / "wnids.txt")
+    require_names(root / "wnids.txt", wnids)
     val, missing = _val(root, wnids)
     items = [*_train(root, wnids), *val]
     if not items:
