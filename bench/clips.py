@@ -86,12 +86,10 @@ def read(loader: UpdateLoader) -> Iterator[Batch]:
 
 def drawn_frames(split: Split) -> list[bytes]:
     """Return the encoded frames that `read` decodes in a round."""
-    source = stream(split)
     frames = []
     for step in range(STEPS):
-        for position, index in enumerate(source.plan.indices(step)):
-            draw = source.draw(int(index), source.plan.generator(step, position))
-            frames += split.read(int(index), np.unique(draw.frames))
+        for draw in stream(split).draw(step, range(BATCH)):
+            frames += split.read(draw.index, np.unique(draw.frames))
     return frames
 
 

@@ -18,49 +18,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards.errors import InputError, UsageError
+from shards.stream.dice import Dice, whole
 
 Sampling = Literal["window", "dense", "uniform", "segment"]
 Frames = NDArray[np.int64]
 
 
-def sample_clip(
-    frames: int,
-    fps: float,
+def sample_clips(
+    frames: NDArray[np.integer],
+    fps: NDArray[np.floating],
     *,
     sample: Sampling,
     length: int,
     seconds: float | None = None,
     stride: int | None = None,
-    generator: np.random.Generator,
+    dice: Dice,
 ) -> Frames:
-    """Draw the frame numbers (T,) of a training clip.
+    """Draw the frame numbers (N, T) of N training clips.
 
     Args:
-        frames: frames of the video, at least 1.
-        fps: frames per second; only `window` needs it.
+        frames: (N,) frames of the videos, at least 1.
+        fps: (N,) frames per second; only `window` needs them.
         sample: one of `window`, `dense`, `uniform`, `segment` (see the module).
         length: T.
         seconds: the duration of a `window`.
         stride: source frames between two frames of a `dense` clip.
-        generator: the source of randomness.
+        dice: the source of randomness.
 
     Raises:
         UsageError: `seconds` or `stride` is missing.
-        InputError: the video's rate is not known, but `window` needs it.
+        InputError: a video's rate is not known, but `window` needs it.
     """
+    frames = frames.astype(np.int64)[:, None]  # (N, 1)
     match sample:
         case "window":
-            window = _window_frames(frames, fps, seconds)
-            start = int(generator.integers(frames - window + 1))
-            return start + _spread(window, length)
+            window = _window_frames(frames, fps[:, None], seconds)
+            return whole(dice.throw("clip"), frames - window + 1) + _spread(window, length)
         case "dense":
             step = _dense_stride(stride)
-            start = int(generator.integers(max(frames - length * step + 1, 1)))
-            return _strided(frames, np.array(start), length, step)
+            starts = whole(dice.throw("clip"), np.maximum(frames - length * step + 1, 1))
+            return _strided(frames, starts, length, step)
         case "uniform":
-            return _segments(frames, length, np.full(length, generator.random()))
+            return _segments(frames, length, dice.throw("clip"))
         case "segment":
-            return _segments(frames, length, generator.random(length))
+            return _segments(frames, length, dice.throw("clip", length))
 
 
 def place_clips(
@@ -87,9 +88,9 @@ def place_clips(
     turns = np.arange(clips)[:, None]  # (K, 1)
     match sample:
         case "window":
-            window = _window_frames(frames, fps, seconds)
+            window = _window_frames(np.array([[frames]]), np.array([[fps]]), seconds)
             room = frames - window
-            starts = turns * room // (clips - 1) if clips > 1 else np.array([[room // 2]])
+            starts = turns * room // (clips - 1) if clips > 1 else room // 2
             return starts + _spread(window, length)
         case "dense":
             step = _dense_stride(stride)
@@ -99,19 +100,24 @@ def place_clips(
             return _segments(frames, length, (turns + 0.5) / clips)
 
 
-def _window_frames(frames: int, fps: float, seconds: float | None) -> int:
+def _window_frames(
+    frames: NDArray[np.int64], fps: NDArray[np.floating], seconds: float | None
+) -> NDArray[np.int64]:
     """Return how many consecutive frames, at most all, last `seconds`."""
     if seconds is None:
         raise UsageError("a `window` clip needs `seconds`")
-    if fps <= 0:
+    if not (fps > 0).all():
         raise InputError("its frame rate is not known, so a window in seconds cannot be cut")
-    return min(max(round(seconds * fps), 1), frames)
+    return np.clip(np.rint(seconds * fps.astype(np.float64)), 1, frames).astype(np.int64)
 
 
-def _spread(window: int, length: int) -> Frames:
-    """Return (T,) numbers from 0 to window - 1, both included; one alone is in the middle."""
+def _spread(window: NDArray[np.int64], length: int) -> Frames:
+    """Return (N, T) numbers from 0 to window - 1, both included, of windows (N, 1).
+
+    One alone is in the middle.
+    """
     if length == 1:
-        return np.array([(window - 1) // 2])
+        return (window - 1) // 2
     return np.arange(length) * (window - 1) // (length - 1)
 
 
@@ -121,7 +127,7 @@ def _dense_stride(stride: int | None) -> int:
     return stride
 
 
-def _strided(frames: int, starts: Frames, length: int, stride: int) -> Frames:
+def _strided(frames: Frames | int, starts: Frames, length: int, stride: int) -> Frames:
     return (starts + np.arange(length) * stride) % frames
 
 
@@ -131,7 +137,7 @@ def _last_dense_start(frames: int, length: int, stride: int) -> int:
     return 0 if bound <= 1 else min(bound, frames - (length - 1) * stride - 1)
 
 
-def _segments(frames: int, length: int, phases: NDArray[np.float64]) -> Frames:
-    """Return the frames at `phases`, (..., T) or (..., 1) in [0, 1), of T equal parts."""
+def _segments(frames: Frames | int, length: int, phases: NDArray[np.float64]) -> Frames:
+    """Return (N, T), the frames at `phases` (N, T) or (N, 1) in [0, 1) of T equal parts."""
     numbers = ((np.arange(length) + phases) * frames / length).astype(np.int64)
     return np.minimum(numbers, frames - 1)  # a phase next to 1 can round up

@@ -9,12 +9,19 @@ has to travel to the device. Two orders of operation exist:
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+
+from shards.stream.dice import Dice, whole
 
 Cropping = Literal["random_resized", "short_side", "none"]
+Lengths = NDArray[np.int64]  # (N,) pixels
+
+_TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -23,55 +30,89 @@ class Crop:
 
     cut: tuple[int, int, int, int]  # within the frame
     box: tuple[float, float, float, float]  # within the cut
-    flip: bool = False
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The crops of N frames, as rows of (top, left, height, width)."""
+
+    cuts: NDArray[np.int64]  # (N, 4)
+    boxes: NDArray[np.float64]  # (N, 4)
+
+    def __len__(self) -> int:
+        return len(self.cuts)
+
+    def __iter__(self) -> Iterator[Crop]:
+        return map(Crop, map(tuple, self.cuts.tolist()), map(tuple, self.boxes.tolist()))
+
+    def __getitem__(self, some: slice) -> "Crops":
+        return Crops(self.cuts[some], self.boxes[some])
 
 
 def random_resized(
-    height: int,
-    width: int,
+    heights: Lengths,
+    widths: Lengths,
     *,
     area: tuple[float, float],
     ratio: tuple[float, float],
-    generator: np.random.Generator,
-) -> Crop:
-    """Draw a box of a share of the area and an aspect ratio (Inception; IV-ViT 5.3 for images).
+    dice: Dice,
+) -> Crops:
+    """Draw boxes of a share of the area and an aspect ratio (Inception; IV-ViT 5.3 for images).
 
     It is torchvision's RandomResizedCrop: ten tries, then the largest centred box whose aspect
     ratio is allowed.
     """
-    bounds = math.log(ratio[0]), math.log(ratio[1])
-    for _ in range(10):
-        target = height * width * generator.uniform(*area)
-        aspect = math.exp(generator.uniform(*bounds))
-        w, h = round(math.sqrt(target * aspect)), round(math.sqrt(target / aspect))
-        if 0 < w <= width and 0 < h <= height:
-            top = int(generator.integers(height - h + 1))
-            left = int(generator.integers(width - w + 1))
-            return _exact(top, left, h, w)
-    aspect = min(max(width / height, ratio[0]), ratio[1])
-    w, h = min(width, round(height * aspect)), min(height, round(width / aspect))
-    w, h = max(w, 1), max(h, 1)
-    return _exact((height - h) // 2, (width - w) // 2, h, w)
+    turns = dice.throw("crop", 2 * _TRIES + 2)
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    targets = (heights * widths)[:, None] * (area[0] + (area[1] - area[0]) * turns[:, :_TRIES])
+    aspects = np.exp(low + (high - low) * turns[:, _TRIES:-2])  # (N, tries)
+    wide, tall = np.rint(np.sqrt(targets * aspects)), np.rint(np.sqrt(targets / aspects))
+    fits = (wide > 0) & (wide <= widths[:, None]) & (tall > 0) & (tall <= heights[:, None])
+    first = np.arange(len(fits)), fits.argmax(1)
+    h, w = tall[first].astype(np.int64), wide[first].astype(np.int64)
+    tops, lefts = whole(turns[:, -2], heights - h + 1), whole(turns[:, -1], widths - w + 1)
+    if not (some := fits[first]).all():
+        height, width = _largest(heights, widths, ratio)
+        h, w = np.where(some, h, height), np.where(some, w, width)
+        tops = np.where(some, tops, (heights - height) // 2)
+        lefts = np.where(some, lefts, (widths - width) // 2)
+    boxes = np.stack([np.zeros_like(h), np.zeros_like(w), h, w], 1).astype(np.float64)
+    return Crops(np.stack([tops, lefts, h, w], 1), boxes)
+
+
+def _largest(
+    heights: Lengths, widths: Lengths, ratio: tuple[float, float]
+) -> tuple[Lengths, Lengths]:
+    """Return the height and width of the largest boxes whose aspect ratio is allowed."""
+    aspects = np.clip(widths / heights, *ratio)
+    h = np.minimum(heights, np.rint(widths / aspects).astype(np.int64))
+    w = np.minimum(widths, np.rint(heights * aspects).astype(np.int64))
+    return np.maximum(h, 1), np.maximum(w, 1)
 
 
 def short_side(
-    height: int,
-    width: int,
+    heights: Lengths,
+    widths: Lengths,
     *,
     size: int,
     short_sides: tuple[int, int],
-    generator: np.random.Generator,
-) -> Crop:
-    """Scale the short side to a random length, bounds included, and crop a square anywhere.
+    dice: Dice,
+) -> Crops:
+    """Scale the short sides to random lengths, bounds included, and crop squares anywhere.
 
     Simonyan and Zisserman 2014's scale jitter, as in IV-ViT 5.3 for videos. `size` is the side of
     the square in scaled pixels, at most the smaller of `short_sides`.
     """
-    short = int(generator.integers(short_sides[0], short_sides[1] + 1))
-    tall, wide = scaled_size(height, width, short)
-    top = int(generator.integers(tall - size + 1))
-    left = int(generator.integers(wide - size + 1))
-    return _scaled(height, width, (tall, wide), (top, left), size)
+    turns = dice.throw("crop", 3)
+    short = short_sides[0] + whole(turns[:, 0], short_sides[1] - short_sides[0] + 1)
+    tall, wide = scaled_size(heights, widths, short)
+    corners = whole(turns[:, 1], tall - size + 1), whole(turns[:, 2], wide - size + 1)
+    return _scaled(heights, widths, (tall, wide), corners, size)
+
+
+def centred(heights: Lengths, widths: Lengths, *, size: int) -> Crops:
+    """Scale the short sides to `size` and crop the squares in the middle."""
+    return _along(heights, widths, np.full(len(heights), 0.5), size)
 
 
 def view_crops(height: int, width: int, *, size: int, crops: int) -> list[Crop]:
@@ -80,39 +121,45 @@ def view_crops(height: int, width: int, *, size: int, crops: int) -> list[Crop]:
     Three crops are left, centre, right or top, centre, bottom (TimeSformer A, TokenShift 4.1); one
     is the centre; other counts are placed evenly from end to end.
     """
-    tall, wide = scaled_size(height, width, size)
-    room = max(tall, wide) - size
-    turns = [k / (crops - 1) for k in range(crops)] if crops > 1 else [0.5]
-    places = [round(room * turn) for turn in turns]
-    corners = [(p, 0) if tall > wide else (0, p) for p in places]
-    return [_scaled(height, width, (tall, wide), corner, size) for corner in corners]
+    turns = np.arange(crops) / (crops - 1) if crops > 1 else np.array([0.5])
+    heights, widths = np.full(crops, height), np.full(crops, width)
+    return list(_along(heights, widths, turns, size))
 
 
-def scaled_size(height: int, width: int, short: int) -> tuple[int, int]:
-    """Return (height, width) with the short side scaled to `short`, as torchvision does."""
-    if height <= width:
-        return short, short * width // height
-    return short * height // width, short
+def _along(heights: Lengths, widths: Lengths, turns: NDArray[np.float64], size: int) -> Crops:
+    """Place squares at `turns` (N,), 0 to 1, of the way along the long sides."""
+    tall, wide = scaled_size(heights, widths, np.full_like(heights, size))
+    places = np.rint((np.maximum(tall, wide) - size) * turns).astype(np.int64)
+    corners = np.where(tall > wide, places, 0), np.where(tall > wide, 0, places)
+    return _scaled(heights, widths, (tall, wide), corners, size)
 
 
-def _exact(top: int, left: int, height: int, width: int) -> Crop:
-    return Crop((top, left, height, width), (0.0, 0.0, float(height), float(width)))
+def scaled_size(heights: Lengths, widths: Lengths, shorts: Lengths) -> tuple[Lengths, Lengths]:
+    """Return heights and widths with the short sides scaled to `shorts`, as torchvision does."""
+    least = np.minimum(heights, widths)
+    return shorts * heights // least, shorts * widths // least
 
 
 def _scaled(
-    height: int, width: int, scaled: tuple[int, int], corner: tuple[int, int], size: int
-) -> Crop:
-    """Return the crop of `size` at `corner` of the frame scaled to `scaled`, in source pixels."""
-    top, below, y, h = _scaled_axis(height, scaled[0], corner[0], size)
-    left, beyond, x, w = _scaled_axis(width, scaled[1], corner[1], size)
-    return Crop((top, left, below - top, beyond - left), (y, x, h, w))
+    heights: Lengths,
+    widths: Lengths,
+    scaled: tuple[Lengths, Lengths],
+    corners: tuple[Lengths, Lengths],
+    size: int,
+) -> Crops:
+    """Return the crops of `size` at `corners` of frames scaled to `scaled`, in source pixels."""
+    top, tall, y, h = _scaled_axis(heights, scaled[0], corners[0], size)
+    left, wide, x, w = _scaled_axis(widths, scaled[1], corners[1], size)
+    return Crops(np.stack([top, left, tall, wide], 1), np.stack([y, x, h, w], 1))
 
 
-def _scaled_axis(length: int, scaled: int, corner: int, size: int) -> tuple[int, int, float, float]:
-    """Return the cut's start and end, and the box's start (within the cut) and length."""
-    scale = length / scaled
-    start, extent = corner * scale, size * scale
-    margin = max(scale, 1.0)  # the reach of the triangle filter
-    first = max(math.floor(start - margin), 0)
-    last = min(math.ceil(start + extent + margin), length)
-    return first, last, start - first, extent
+def _scaled_axis(
+    lengths: Lengths, scaled: Lengths, corners: Lengths, size: int
+) -> tuple[Lengths, Lengths, NDArray[np.float64], NDArray[np.float64]]:
+    """Return the cuts' starts and lengths, and the boxes' starts (within the cuts) and lengths."""
+    scale = lengths / scaled
+    starts, extents = corners * scale, size * scale
+    margins = np.maximum(scale, 1.0)  # the reach of the triangle filter
+    firsts = np.maximum(np.floor(starts - margins).astype(np.int64), 0)
+    lasts = np.minimum(np.ceil(starts + extents + margins).astype(np.int64), lengths)
+    return firsts, lasts - firsts, starts - firsts, extents

@@ -22,7 +22,8 @@ def decode_frame(data: bytes, codec: str, room: Pixels | None = None) -> Pixels:
     Args:
         data: the encoded frame.
         codec: one of `shards.index.CODECS`; the content is never sniffed.
-        room: memory from `frame_room` that the result may lie in; by default its own.
+        room: memory from `room_for_frames`, of the size of the frame, that the result may lie in;
+            by default its own.
 
     Raises:
         InputError: the data is damaged, of another format, or holds more than 40 megapixels.
@@ -33,18 +34,6 @@ def decode_frame(data: bytes, codec: str, room: Pixels | None = None) -> Pixels:
         return _decode_png(data) if codec == "png" else _decode_ppm(data)
     except _FAULTS as error:
         raise InputError(f"not a readable {codec} frame: {error}") from None
-
-
-def frame_room(width: int, height: int) -> Pixels:
-    """Return memory for one decoded frame, for `decode_frame` to use again and again.
-
-    It does not start at a multiple of 32 bytes: libjpeg-turbo writes to aligned rows past the
-    caches, and whoever cuts the frame next would fetch it from memory, which costs 12 % of the time
-    to decode and cut a frame of 320x240.
-    """
-    room = np.empty(height * width * 3 + 48, np.uint8)
-    start = -room.ctypes.data % 32 + 16
-    return room[start : start + height * width * 3]
 
 
 def _decode_jpeg(data: bytes, room: Pixels | None) -> Pixels:

@@ -11,8 +11,8 @@ from shards.errors import EnvironmentFault, InputError
 from shards.headers import frame_size
 from shards.index import CODECS
 from shards.stream.decode import decode_frame
+from shards.stream.draws import Draws
 from shards.stream.reader import Split
-from shards.stream.train import Draw
 
 DecodeJpegs = Callable[[list[bytes]], list[Tensor]]
 
@@ -116,7 +116,7 @@ def _nvjpeg(device: torch.device) -> DecodeJpegs:
     return partial(decode_jpeg, mode="RGB", device=device)
 
 
-def read_draws(split: Split, draws: Sequence[Draw]) -> list[list[Encoded]]:
+def read_draws(split: Split, draws: Draws) -> list[list[Encoded]]:
     """Read the distinct frames of each draw, by ascending number."""
     return [
         [
@@ -129,7 +129,7 @@ def read_draws(split: Split, draws: Sequence[Draw]) -> list[list[Encoded]]:
 
 def fill_slots(
     decoder: DeviceDecoder,
-    draws: Sequence[Draw],
+    draws: Draws,
     encoded: Sequence[Sequence[Encoded]],
     slots: Tensor,
 ) -> None:

@@ -1,5 +1,6 @@
 """Whole updates for training, decoded ahead and handed over in order."""
 
+import math
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 
@@ -9,10 +10,11 @@ from torch import Tensor
 from shards.stream.ahead import Ahead
 from shards.stream.batch import Batch
 from shards.stream.device import DeviceDecoder, fill_slots, read_draws
+from shards.stream.draws import Draws
 from shards.stream.memory import Recycler
 from shards.stream.pool import choose_threads, open_pool
 from shards.stream.reader import Split
-from shards.stream.train import Draw, Empty, TrainStream, lay_out, plan_batch
+from shards.stream.train import Empty, TrainStream, lay_out, plan_batch
 
 __all__ = ["Batch", "TrainStream", "UpdateLoader"]
 
@@ -91,7 +93,7 @@ class UpdateLoader(Ahead[Mapping[str, int], dict[str, _Job], dict[str, Batch]]):
         self._expected[name] = step + _LOOK_AHEAD
 
     def _decode(
-        self, decoder: DeviceDecoder, split: Split, draws: list[Draw], frames: Tensor
+        self, decoder: DeviceDecoder, split: Split, draws: Draws, frames: Tensor
     ) -> Future[None]:
         """Read in the pool; decode, all at once, in the thread that does nothing else."""
         parts = [draws[k : k + _READ_TOGETHER] for k in range(0, len(draws), _READ_TOGETHER)]
@@ -120,7 +122,8 @@ def _memory(pin: bool, decoder: DeviceDecoder | None) -> Empty:
 
 
 def _empty_pinned(shape: tuple[int, ...]) -> Tensor:
-    return torch.empty(shape, dtype=torch.uint8, pin_memory=True)  # torch recycles this by itself
+    """Return memory that torch recycles by itself; `room_for_frames` says why it is not aligned."""
+    return torch.empty(math.prod(shape) + 16, dtype=torch.uint8, pin_memory=True)[16:].view(shape)
 
 
 def _filled(job: _Job) -> Batch:

@@ -12,6 +12,17 @@ from torch import Tensor
 _KEPT = 2  # blocks at rest: one comes back for each that is taken
 
 
+def room_for_frames(size: int) -> NDArray[np.uint8]:
+    """Return `size` bytes for frames to be decoded into.
+
+    They do not start at a multiple of 32: libjpeg-turbo writes to aligned rows past the caches,
+    which makes decoding a frame of 320x240 5 % slower, and 12 % if it is cut right afterwards.
+    """
+    room = np.empty(size + 48, np.uint8)
+    start = -room.ctypes.data % 32 + 16
+    return room[start : start + size]
+
+
 class Recycler:
     """Hands out memory for batches, and takes back what nothing refers to any more.
 
@@ -25,9 +36,9 @@ class Recycler:
     def empty(self, shape: tuple[int, ...]) -> Tensor:
         """Return a uint8 tensor (*shape) whose content is left over from whatever was before."""
         size = math.prod(shape)
-        block = self._free.popleft() if self._free else np.empty(size, np.uint8)
+        block = self._free.popleft() if self._free else room_for_frames(size)
         if block.size < size:
-            block = np.empty(size, np.uint8)
+            block = room_for_frames(size)
         lent = block[:size].reshape(shape)  # what the tensor refers to, and all that shares with it
         weakref.finalize(lent, self._free.append, block).atexit = False
         return torch.from_numpy(lent)

@@ -17,9 +17,10 @@ from math import isqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from shards.stream.dice import Dice, mix
+
 _ROUNDS = 8
-_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64's finaliser
-_SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
+_AT_ONCE = 1024  # samples whose places are found together
 
 
 @dataclass(frozen=True)
@@ -33,25 +34,36 @@ class Plan:
 
     def indices(self, step: int) -> NDArray[np.int64]:
         """Return the sample numbers (batch,) of a step; every epoch holds each sample once."""
-        line = np.arange(step * self.batch, (step + 1) * self.batch)
-        epochs, places = np.divmod(line, self.samples)
-        chosen = np.empty(self.batch, np.int64)
-        for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
-            here = epochs == epoch
-            chosen[here] = permute(places[here], self.samples, self._keys(epoch))
-        return chosen
+        steps = max(_AT_ONCE // self.batch, 1)
+        first = step // steps * steps
+        chosen = _chosen(self, first * self.batch, (first + steps) * self.batch)
+        return chosen[(step - first) * self.batch :][: self.batch]
 
-    def generator(self, step: int, position: int) -> np.random.Generator:
-        """Return the source of randomness of one sample's clip and crop at a step.
+    def dice(self, step: int, positions: range) -> Dice:
+        """Return the randomness of some samples' clips and crops at a step.
 
-        It is Philox, a counter-based generator: key (seed, name), counter (epoch, place in it).
+        It depends on seed, name, epoch and place in the epoch alone.
         """
-        epoch, place = divmod(step * self.batch + position, self.samples)
-        key = _key_words("augment", self.seed, self.name, 2)
-        return np.random.Generator(np.random.Philox(counter=[0, 0, place, epoch], key=key))
+        line = np.arange(positions.start, positions.stop) + step * self.batch
+        epochs, places = np.divmod(line, self.samples)
+        starts = places.astype(np.uint64)
+        for epoch in np.unique(epochs).tolist():
+            starts[epochs == epoch] ^= _key_words(f"augment {epoch}", self.seed, self.name, 1)
+        return Dice(mix(starts))
 
-    def _keys(self, epoch: int) -> NDArray[np.uint64]:
-        return _key_words(f"order {epoch}", self.seed, self.name, _ROUNDS)
+
+@lru_cache(maxsize=64)
+def _chosen(plan: Plan, start: int, stop: int) -> NDArray[np.int64]:
+    """Return the sample numbers of places of the line."""
+    line = np.arange(start, stop)
+    epochs, places = np.divmod(line, plan.samples)
+    chosen = np.empty(len(line), np.int64)
+    for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
+        here = epochs == epoch
+        keys = _key_words(f"order {epoch}", plan.seed, plan.name, _ROUNDS)
+        chosen[here] = permute(places[here], plan.samples, keys)
+    chosen.flags.writeable = False  # it is shared by every caller
+    return chosen
 
 
 def permute(places: NDArray[np.int64], samples: int, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -72,15 +84,9 @@ def _feistel(
     left, right = np.divmod(values, moduli[1])
     for turn, key in enumerate(keys):  # an even number of rounds, so the digits end where they were
         modulus = moduli[turn % 2]
-        left, right = right, (left + _mix(right ^ key) % modulus) % modulus
+        left, right = right, (left + mix(right ^ key) % modulus) % modulus
     permuted: NDArray[np.uint64] = left * moduli[1] + right
     return permuted
-
-
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    values = (values ^ (values >> _SHIFTS[0])) * _MIX[0]
-    values = (values ^ (values >> _SHIFTS[1])) * _MIX[1]
-    return values ^ (values >> _SHIFTS[2])
 
 
 @lru_cache(maxsize=1024)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shards.errors import EnvironmentFault, InputError
+from shards.errors import EnvironmentFault, InputError, IvvitError
 from shards.index import (
     CODECS,
     FRAME,
@@ -18,8 +18,9 @@ from shards.index import (
     SplitInfo,
     read_layout,
 )
-from shards.stream.decode import Pixels, decode_frame, frame_room
+from shards.stream.decode import Pixels, decode_frame
 from shards.stream.files import VERIFY
+from shards.stream.memory import room_for_frames
 from shards.stream.records import Descriptor, Records
 from shards.stream.remote.cache import Cache
 from shards.stream.remote.settings import choose_cache
@@ -123,7 +124,7 @@ class Split:
         """
         record = self.samples[i]
         codec, size = CODECS[record["codec"]], (int(record["height"]), int(record["width"]))
-        room = frame_room(size[1], size[0]) if reuse else None
+        room = room_for_frames(3 * size[0] * size[1]) if reuse else None
         with self.naming(i):
             for data in self._read(i, frames):
                 pixels = decode_frame(data, codec, room)
@@ -136,11 +137,34 @@ class Split:
         """Name sample `i` in whatever goes wrong within: an InputError, or the machine's fault."""
         try:
             yield
-        except EnvironmentFault as fault:
-            raise EnvironmentFault(f"{self.place(i)}: {fault}", hint=fault.hint) from fault
         except Exception as error:
-            hint = error.hint if isinstance(error, InputError) else None
-            raise InputError(f"{self.place(i)}: {error}", hint=hint) from error
+            raise self.fault(i, error) from error
+
+    def fault(self, i: int, error: Exception) -> IvvitError:
+        """Return what to raise when `error` befell sample `i`."""
+        kind = EnvironmentFault if isinstance(error, EnvironmentFault) else InputError
+        hint = error.hint if isinstance(error, kind) else None
+        return kind(f"{self.place(i)}: {error}", hint=hint)
+
+    def records(self, indices: NDArray[np.int64]) -> NDArray[np.void]:
+        """Return the records (N,) of SAMPLE of samples."""
+        with self._naming_dataset():
+            return self.samples.take(indices)
+
+    def places_of(self, records: NDArray[np.void], frames: NDArray[np.int64]) -> NDArray[np.void]:
+        """Return where the frames (N, T) of N samples lie: (N, T) of FRAME."""
+        lows, counts = frames.min(1), np.ptp(frames, 1) + 1
+        with self._naming_dataset():
+            rows = self._frames.take(records["first_frame"].astype(np.int64) + lows, counts)
+        chosen: NDArray[np.void] = rows[(np.cumsum(counts) - counts - lows)[:, None] + frames]
+        return chosen
+
+    @contextmanager
+    def _naming_dataset(self) -> Iterator[None]:
+        try:
+            yield
+        except InputError as error:
+            raise InputError(f"{self.dataset}: {error}") from None
 
     def places(self, i: int, frames: Numbers | None = None) -> NDArray[np.void]:
         """Return where the frames `frames` (all by default) of sample `i` lie: (T,) of FRAME."""
@@ -149,7 +173,15 @@ class Split:
         return rows if frames is None else rows[np.asarray(frames, dtype=np.int64)]
 
     def _read(self, i: int, frames: Numbers | None) -> list[bytes]:
-        return self._files.read(int(self.samples[i]["shard"]), self.places(i, frames))
+        return self.read_places(int(self.samples[i]["shard"]), self.places(i, frames))
+
+    def read_places(self, shard: int, places: NDArray[np.void]) -> list[bytes]:
+        """Read the encoded frames that lie at `places` (T,) of FRAME in a shard.
+
+        Raises:
+            InputError: the shard is missing, was changed or was cut.
+        """
+        return self._files.read(shard, places)
 
     def __getitem__(self, i: int) -> Sample:
         if not -len(self) <= i < len(self):
@@ -221,6 +253,8 @@ def _check_records(
             "label": (rows["label"] < 0) | (rows["label"] >= len(info.classes)),
             "frames": (rows["frames"] < 1) | (ends < 0),
             "first_frame": rows["first_frame"] > ends,
+            "width": rows["width"] < 1,
+            "height": rows["height"] < 1,
         }
         for field, faults in wrong.items():
             if faults.any():

@@ -7,6 +7,7 @@ after an epoch over a million clips of 300 frames, all of 3.7 GB.
 import os
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any, overload
 
@@ -40,7 +41,9 @@ class Records:
     """
 
     def __init__(self, file: Descriptor, dtype: np.dtype[np.void], offset: int, count: int) -> None:
+        self._file = file
         self._dtype = dtype
+        self._offset = offset
         self._count = count
         self._read = partial(_read, file, dtype, offset)
         self._one = lru_cache(_KEPT)(partial(_read_one, self._read))
@@ -64,6 +67,18 @@ class Records:
     def rows(self, first: int, count: int) -> NDArray[np.void]:
         """Return the records from `first` to `first + count`, which has to be in the table."""
         return self._read(first, count)
+
+    def take(
+        self, firsts: NDArray[np.int64], counts: NDArray[np.int64] | None = None
+    ) -> NDArray[np.void]:
+        """Return runs of records, each of `counts` (1 by default), one run after another."""
+        size = self._dtype.itemsize
+        places = (self._offset + firsts * size).tolist()
+        sizes = [size] * len(places) if counts is None else (counts * size).tolist()
+        data = b"".join(map(os.pread, repeat(self._file.number), sizes, places))
+        if len(data) != sum(sizes):
+            raise InputError("the index was cut while it was read")
+        return np.frombuffer(data, self._dtype)
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.void]]]:
         """Yield all records, a block at a time, with the number of its first."""

@@ -1,34 +1,28 @@
-"""One dataset's training samples: drawn from the plan, read, decoded and cut into a batch."""
+"""One dataset's training samples: drawn from the plan, and laid out as a batch to be filled."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shards.errors import UsageError
+from shards.errors import InputError, UsageError
 from shards.stream.batch import Batch
-from shards.stream.clips import Frames, Sampling, sample_clip
-from shards.stream.crops import Crop, Cropping, random_resized, short_side, view_crops
+from shards.stream.clips import Frames, Sampling, sample_clips
+from shards.stream.crops import Cropping, Crops, Lengths, centred, random_resized, short_side
+from shards.stream.dice import Dice
+from shards.stream.draws import Draws, frame_sizes, travelling
+from shards.stream.fill import fill
 from shards.stream.plan import Plan
 from shards.stream.reader import Split
 
 Empty = Callable[[tuple[int, ...]], Tensor]
 
-_TASK_FRAMES = 32  # enough decoding for a task to outweigh its handling
-
-
-@dataclass(frozen=True)
-class Draw:
-    """What the plan and the dice chose for one place of a batch."""
-
-    index: int
-    frames: Frames  # (T,)
-    crop: Crop
-    flip: bool
+_TASK_PIXELS = 1 << 20  # enough decoding for a task to outweigh its handling
 
 
 @dataclass(frozen=True)
@@ -78,49 +72,51 @@ class TrainStream:
         """T: the frames of a sample."""
         return 1 if self.split.kind == "image" else self.length
 
-    def draw(self, index: int, generator: np.random.Generator) -> Draw:
-        """Choose the clip, the crop and the flip of sample `index`."""
-        record = self.split.samples[index]
-        height, width = int(record["height"]), int(record["width"])
-        with self.split.naming(index):
-            frames = self._clip(int(record["frames"]), float(record["fps"]), generator)
-            crop = self._crop(height, width, generator)
-            flip = generator.random() < self.flip and self._may_flip(int(record["label"]))
-            return Draw(index, frames, crop, flip)
+    def draw(self, step: int, positions: range) -> Draws:
+        """Choose the samples at some positions of a step, their clips, crops and flips."""
+        indices = self.plan.indices(step)[positions.start : positions.stop]
+        records = self.split.records(indices)
+        dice = self.plan.dice(step, positions)
+        sizes = frame_sizes(records)
+        crops, seen = travelling(*sizes, self._crops(*sizes, dice))
+        flips = (dice.throw("flip")[:, 0] < self.flip) & self._may_flip[records["label"]]
+        return Draws(indices, records, self._clips(indices, records, dice), crops, seen, flips)
 
-    def _clip(self, frames: int, fps: float, generator: np.random.Generator) -> Frames:
+    def _clips(self, indices: NDArray[np.int64], records: NDArray[np.void], dice: Dice) -> Frames:
         if self.split.kind == "image":
-            return np.zeros(1, np.int64)
-        return sample_clip(
-            frames,
-            fps,
-            sample=self.sample,
-            length=self.length,
-            seconds=self.seconds,
-            stride=self.stride,
-            generator=generator,
-        )
+            return np.zeros((len(records), 1), np.int64)
+        try:
+            return sample_clips(
+                records["frames"],
+                records["fps"],
+                sample=self.sample,
+                length=self.length,
+                seconds=self.seconds,
+                stride=self.stride,
+                dice=dice,
+            )
+        except InputError as error:
+            unknown = int(indices[~(records["fps"] > 0)][0])
+            raise self.split.fault(unknown, error) from None
 
-    def _crop(self, height: int, width: int, generator: np.random.Generator) -> Crop:
+    def _crops(self, heights: Lengths, widths: Lengths, dice: Dice) -> Crops:
         default: Cropping = "random_resized" if self.split.kind == "image" else "short_side"
         match self.crop or default:
             case "random_resized":
-                return random_resized(
-                    height, width, area=self.area, ratio=self.ratio, generator=generator
-                )
+                return random_resized(heights, widths, area=self.area, ratio=self.ratio, dice=dice)
             case "short_side":
                 bounds = self._short_sides()
-                return short_side(
-                    height, width, size=self.size, short_sides=bounds, generator=generator
-                )
+                return short_side(heights, widths, size=self.size, short_sides=bounds, dice=dice)
             case "none":
-                return view_crops(height, width, size=self.size, crops=1)[0]
+                return centred(heights, widths, size=self.size)
 
     def _short_sides(self) -> tuple[int, int]:
         return self.short_sides or (self.size, self.size * 10 // 7)
 
-    def _may_flip(self, label: int) -> bool:
-        return self.split.classes[label] not in self.split.flip_unsafe
+    @cached_property
+    def _may_flip(self) -> NDArray[np.bool_]:
+        """Whether samples of each class may be mirrored."""
+        return np.array([name not in self.split.flip_unsafe for name in self.split.classes])
 
 
 def plan_batch(
@@ -134,10 +130,11 @@ def plan_batch(
     batch, draws = lay_out(name, stream, step, rank=rank, world=world, empty=empty)
     slots = batch.frames.numpy()
     slots[len(draws) :] = 0
-    slots = slots[: len(draws)]
-    size = max(_TASK_FRAMES // stream.clip_length, 1)
+    heights, widths = frame_sizes(draws.records)
+    pixels = stream.clip_length * int((heights * widths).max(initial=1))
+    size = max(_TASK_PIXELS // pixels, 1)
     tasks: list[Callable[[], None]] = [
-        partial(_fill, stream.split, draws[k : k + size], slots[k : k + size])
+        partial(fill, stream.split, draws[k : k + size], slots[k : k + size])
         for k in range(0, len(draws), size)
     ]
     return batch, tasks
@@ -145,48 +142,31 @@ def plan_batch(
 
 def lay_out(
     name: str, stream: TrainStream, step: int, *, rank: int, world: int, empty: Empty
-) -> tuple[Batch, list[Draw]]:
+) -> tuple[Batch, Draws]:
     """Draw one rank's samples of a step, and return them with a batch that lacks their frames."""
     plan = stream.plan
     positions = range(rank * plan.batch // world, (rank + 1) * plan.batch // world)
-    chosen = plan.indices(step)
-    draws = [stream.draw(int(chosen[p]), plan.generator(step, p)) for p in positions]
+    draws = stream.draw(step, positions)
     return _empty_batch(name, stream, draws, -(-plan.batch // world), empty), draws
 
 
-def _empty_batch(
-    name: str, stream: TrainStream, draws: list[Draw], rows: int, empty: Empty
-) -> Batch:
-    split, fillers = stream.split, rows - len(draws)
-    cuts = [draw.crop.cut[2:] for draw in draws] + [(1, 1)] * fillers
-    boxes = [draw.crop.box for draw in draws] + [(0.0, 0.0, 1.0, 1.0)] * fillers
-    height, width = (max(sides) for sides in zip(*cuts, strict=True))
-    shape = (rows, stream.clip_length, height, width, 3)
+def _empty_batch(name: str, stream: TrainStream, draws: Draws, rows: int, empty: Empty) -> Batch:
+    fillers, corner = rows - len(draws), [0, 0, 1, 1]
+    height, width = draws.crops.cuts[:, 2:].max(0, initial=1).tolist()
+    keys = [key.decode("ascii", "replace") for key in draws.records["key"].tolist()]
     return Batch(
         dataset=name,
-        kind=split.kind,
-        frames=empty(shape),
-        boxes=torch.tensor(boxes, dtype=torch.float64),
-        cuts=torch.tensor([(0, 0, *cut) for cut in cuts]),
-        flips=torch.tensor([draw.flip for draw in draws] + [False] * fillers),
-        labels=torch.tensor([split.label(draw.index) for draw in draws] + [0] * fillers),
-        weights=torch.tensor([1.0] * len(draws) + [0.0] * fillers),
+        kind=stream.split.kind,
+        frames=empty((rows, stream.clip_length, height, width, 3)),
+        boxes=_rows(draws.crops.boxes, corner, fillers),
+        cuts=_rows(draws.seen, corner, fillers),
+        flips=_rows(draws.flips, False, fillers),
+        labels=_rows(draws.records["label"].astype(np.int64), 0, fillers),
+        weights=_rows(np.ones(len(draws), np.float32), 0.0, fillers),
         count=stream.plan.batch,
-        keys=tuple(split.key(draw.index) for draw in draws) + ("",) * fillers,
+        keys=(*keys, *[""] * fillers),
     )
 
 
-def _fill(split: Split, draws: list[Draw], slots: NDArray[np.uint8]) -> None:
-    """Decode the samples of `draws` into `slots` (n, T, H, W, 3); what is beside a cut is 0."""
-    for draw, slot in zip(draws, slots, strict=True):
-        top, left, height, width = draw.crop.cut
-        places: dict[int, list[int]] = {}  # of each distinct frame: short videos repeat some
-        for place, number in enumerate(draw.frames.tolist()):
-            places.setdefault(number, []).append(place)
-        numbers = sorted(places)
-        frames = split.pixels(draw.index, numbers, reuse=True)
-        for number, frame in zip(numbers, frames, strict=True):
-            for place in places[number]:
-                slot[place, :height, :width] = frame[top : top + height, left : left + width]
-        slot[:, height:] = 0
-        slot[:, :height, width:] = 0
+def _rows(values: NDArray[Any], filler: Any, fillers: int) -> Tensor:
+    return torch.from_numpy(np.concatenate([values, *[np.array([filler], values.dtype)] * fillers]))

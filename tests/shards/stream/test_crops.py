@@ -8,10 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import RandomResizedCrop
 
-from shards.stream.crops import random_resized, scaled_size, short_side, view_crops
+from shards.stream.crops import centred, random_resized, scaled_size, short_side, view_crops
+from shards.stream.dice import Dice, mix
 
 sides = st.integers(1, 600)
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
+
+
+def dice(seed, count=1):
+    return Dice(mix(np.arange(seed, seed + count, dtype=np.uint64)))
+
+
+def same(side, count=1):
+    return np.full(count, side)
 
 
 def inside(crop, height, width):
@@ -29,20 +38,19 @@ def inside(crop, height, width):
 
 @given(height=sides, width=sides, seed=st.integers(0, 100))
 def test_random_resized_stays_inside(height, width, seed):
-    generator = np.random.default_rng(seed)
-    crop = random_resized(height, width, area=AREA, ratio=RATIO, generator=generator)
-    assert inside(crop, height, width)
-    assert crop.box == (0, 0, *crop.cut[2:])
+    crops = random_resized(
+        same(height, 8), same(width, 8), area=AREA, ratio=RATIO, dice=dice(seed, 8)
+    )
+    for crop in crops:
+        assert inside(crop, height, width)
+        assert crop.box == (0, 0, *crop.cut[2:])
 
 
 def test_random_resized_has_torchvisions_distribution():
-    generator = np.random.default_rng(0)
-    ours = np.array(
-        [
-            random_resized(240, 320, area=AREA, ratio=RATIO, generator=generator).cut
-            for _ in range(4000)
-        ]
-    )
+    count = 4000
+    ours = random_resized(
+        same(240, count), same(320, count), area=AREA, ratio=RATIO, dice=dice(0, count)
+    ).cuts
     image = np.empty((3, 240, 320))
     import torch
 
@@ -50,7 +58,7 @@ def test_random_resized_has_torchvisions_distribution():
     theirs = np.array(
         [
             RandomResizedCrop.get_params(torch.from_numpy(image), list(AREA), list(RATIO))
-            for _ in range(4000)
+            for _ in range(count)
         ]
     )
     for column in range(4):  # top, left, height, width
@@ -59,28 +67,39 @@ def test_random_resized_has_torchvisions_distribution():
 
 
 def test_random_resized_falls_back_to_the_largest_centred_box():
-    generator = np.random.default_rng(0)
-    crop = random_resized(10, 1000, area=(1, 1), ratio=(1, 1), generator=generator)
-    assert crop.cut == (0, 495, 10, 10)
-    crop = random_resized(1000, 10, area=(1, 1), ratio=(1, 1), generator=generator)
-    assert crop.cut == (495, 0, 10, 10)
+    heights, widths = np.array([10, 1000]), np.array([1000, 10])
+    crops = random_resized(heights, widths, area=(1, 1), ratio=(1, 1), dice=dice(0, 2))
+    assert crops.cuts.tolist() == [[0, 495, 10, 10], [495, 0, 10, 10]]
+
+
+def test_a_crop_does_not_depend_on_the_others():
+    heights, widths = np.array([40, 1000, 77, 20]), np.array([50, 10, 300, 20])
+    for draw, options in (
+        (random_resized, {"area": AREA, "ratio": RATIO}),
+        (short_side, {"size": 16, "short_sides": (16, 24)}),
+    ):
+        together = list(draw(heights, widths, dice=dice(5, 4), **options))
+        alone = [
+            next(iter(draw(heights[k : k + 1], widths[k : k + 1], dice=dice(5 + k), **options)))
+            for k in range(4)
+        ]
+        assert together == alone
 
 
 @given(height=sides, width=sides, seed=st.integers(0, 50))
 def test_short_side_stays_inside_and_square_in_scaled_pixels(height, width, seed):
-    generator = np.random.default_rng(seed)
-    crop = short_side(height, width, size=64, short_sides=(64, 91), generator=generator)
+    crops = short_side(same(height), same(width), size=64, short_sides=(64, 91), dice=dice(seed))
+    (crop,) = crops
     assert inside(crop, height, width)
     short = 64 * min(height, width) / crop.box[2 if height <= width else 3]
     assert 64 - 1e-6 <= short <= 91 + 1e-6
 
 
 def test_short_side_reaches_both_bounds_and_both_ends():
-    boxes = []
-    for seed in range(600):
-        generator = np.random.default_rng(seed)
-        crop = short_side(240, 320, size=224, short_sides=(224, 232), generator=generator)
-        boxes.append((crop.box[2], crop.cut[1] + crop.box[1], crop.cut[1] + crop.cut[3]))
+    crops = short_side(
+        same(240, 600), same(320, 600), size=224, short_sides=(224, 232), dice=dice(0, 600)
+    )
+    boxes = [(c.box[2], c.cut[1] + c.box[1], c.cut[1] + c.cut[3]) for c in crops]
     heights = sorted({round(224 * 240 / h) for h, _, _ in boxes})
     assert heights == list(range(224, 233))
     assert min(left for _, left, _ in boxes) == 0
@@ -104,6 +123,12 @@ def test_three_crops_are_the_ends_and_the_middle_of_the_long_side():
     assert places(320, 240, 3) == [(0, 0), (37, 0), (74, 0)]
     assert places(240, 320, 1) == [(0, 37)]
     assert places(240, 320, 5) == [(0, 0), (0, 18), (0, 37), (0, 56), (0, 74)]
+
+
+def test_training_without_chance_takes_the_middle_view():
+    heights, widths = np.array([240, 360, 99]), np.array([320, 64, 99])
+    views = [view_crops(h, w, size=48, crops=1)[0] for h, w in zip(heights, widths, strict=True)]
+    assert list(centred(heights, widths, size=48)) == views
 
 
 @pytest.mark.parametrize("side", [32, 64, 224, 500])

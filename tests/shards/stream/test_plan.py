@@ -37,7 +37,7 @@ def test_a_late_step_takes_no_time():
     plan = Plan("k400", 240_000, 256, 0)
     start = time.perf_counter()
     plan.indices(10**9)
-    plan.generator(10**9, 255).random()
+    plan.dice(10**9, range(256)).throw("crop", 22)
     assert time.perf_counter() - start < 0.5
 
 
@@ -45,7 +45,8 @@ def test_steps_line_up_whatever_the_batch():
     small, large = Plan("a", 37, 4, 1), Plan("a", 37, 16, 1)
     joined = np.concatenate([small.indices(step) for step in range(12)])
     assert np.array_equal(joined, np.concatenate([large.indices(step) for step in range(3)]))
-    assert small.generator(5, 3).random() == large.generator(1, 7).random()
+    late, early = small.dice(5, range(3, 4)), large.dice(1, range(7, 8))
+    assert late.throw("flip") == early.throw("flip")
 
 
 def test_seed_name_and_epoch_each_change_the_order():
@@ -59,12 +60,22 @@ def test_seed_name_and_epoch_each_change_the_order():
             assert sum(a == b for a, b in zip(first, second, strict=True)) < 20
 
 
-def test_generators_are_of_one_sample_each():
+def test_dice_are_of_one_sample_each():
     plan = Plan("a", 10, 4, 0)
-    draws = {plan.generator(step, k).random(3).tobytes() for step in range(50) for k in range(4)}
-    assert len(draws) == 200
-    other = Plan("b", 10, 4, 0).generator(0, 0).random(3)
-    assert not np.array_equal(plan.generator(0, 0).random(3), other)
+    throws = [plan.dice(step, range(4)).throw("crop", 3) for step in range(50)]
+    assert len(np.unique(throws)) == 600
+    other = Plan("b", 10, 4, 0).dice(0, range(4)).throw("crop", 3)
+    assert not np.isin(other, throws).any()
+
+
+def test_dice_of_some_positions_are_those_of_the_whole_batch():
+    """Positions 2 to 4 lie in two epochs."""
+    plan = Plan("a", 7, 5, 0)
+    whole = plan.dice(1, range(5)).throw("clip", 16)
+    for start in range(5):
+        for stop in range(start, 6):
+            some = plan.dice(1, range(start, stop)).throw("clip", 16)
+            assert np.array_equal(some, whole[start:stop])
 
 
 def test_orders_are_even():
@@ -85,7 +96,7 @@ def test_orders_are_even():
 def test_a_process_with_another_hash_seed_draws_the_same():
     code = (
         "from shards.stream.plan import Plan; p = Plan('ucf101', 9537, 6, 3);"
-        "print(p.indices(5000).tolist(), p.generator(5000, 2).random(2).tolist())"
+        "print(p.indices(5000).tolist(), p.dice(5000, range(2, 4)).throw('crop', 2).tolist())"
     )
     outputs = {
         subprocess.run(
@@ -98,7 +109,9 @@ def test_a_process_with_another_hash_seed_draws_the_same():
         for seed in ("1", "2")
     }
     plan = Plan("ucf101", 9537, 6, 3)
-    here = f"{plan.indices(5000).tolist()} {plan.generator(5000, 2).random(2).tolist()}\n"
+    here = (
+        f"{plan.indices(5000).tolist()} {plan.dice(5000, range(2, 4)).throw('crop', 2).tolist()}\n"
+    )
     assert outputs == {here}
 
 
@@ -106,4 +119,4 @@ def test_the_order_of_a_run_is_pinned():
     """A change here changes what every resumed run draws."""
     plan = Plan("pinned", 10, 10, 0)
     assert plan.indices(0).tolist() == [1, 6, 3, 4, 2, 0, 7, 5, 8, 9]
-    assert plan.generator(0, 0).random() == 0.7500200443213375
+    assert plan.dice(0, range(1)).throw("flip") == 0.7506750508060892

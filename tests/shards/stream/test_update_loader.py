@@ -1,5 +1,6 @@
 """Updates: what a batch holds, whoever reads it, and what happens when something breaks."""
 
+import math
 import threading
 import time
 
@@ -11,8 +12,6 @@ from torch.nn.functional import interpolate
 from shards import open_dataset
 from shards.errors import InputError, UsageError
 from shards.index import open_index
-from shards.stream.clips import sample_clip
-from shards.stream.crops import random_resized, scaled_size
 from shards.stream.decode import decode_frame
 from shards.stream.loader import TrainStream, UpdateLoader
 from shards.stream.plan import Plan
@@ -29,17 +28,20 @@ def _threads_end():
     assert set(threading.enumerate()) <= before
 
 
-def video_split(folder, count=7, **options):
+def video_split(folder, count=7, ragged=True, **options):
     samples = [
-        (f"v{i}", i % 2, [picture(40 + i, 56 - i, 20 * i + t) for t in range(8 + 3 * i)])
+        (f"v{i}", i % 2, [picture(40 + grow, 56 - grow, 20 * i + t) for t in range(3 + 3 * i)])
         for i in range(count)
+        for grow in [i * ragged]
     ]
     return open_dataset(write_shards(folder, samples, kind="video", **options))["train"]
 
 
-def image_split(folder, count=11, **options):
-    samples = [(f"i{k}", k % 2, [picture(20 + k, 30 - k, k)]) for k in range(count)]
-    return open_dataset(write_shards(folder, samples, name="pics", codec="png", **options))["train"]
+def image_split(folder, count=11, ragged=True, codec="png", **options):
+    samples = [
+        (f"i{k}", k % 2, [picture(20 + k * ragged, 30 - k * ragged, k)]) for k in range(count)
+    ]
+    return open_dataset(write_shards(folder, samples, name="pics", codec=codec, **options))["train"]
 
 
 def stream(split, batch=4, seed=0, size=32, **options):
@@ -58,17 +60,26 @@ def resize(frame, size):
     return interpolate(planes, size, mode="bilinear", antialias=True)[0]
 
 
+def throw(stream, step, position, purpose, count):
+    """The random numbers of one place of a step, whatever batch it is in."""
+    return stream.plan.dice(step, range(position, position + 1)).throw(purpose, count)[0].tolist()
+
+
 def naive_video(stream, step, position):
     """One clip, frame by frame: decode, resize all of it, crop, flip."""
     index = int(stream.plan.indices(step)[position])
-    generator = stream.plan.generator(step, position)
     sample = stream.split[index]
-    numbers = sample_clip(len(sample.frames), sample.fps, generator=generator, **CLIP)
-    short = int(generator.integers(32, 32 * 10 // 7 + 1))
-    scaled = scaled_size(sample.height, sample.width, short)
-    top = int(generator.integers(scaled[0] - 32 + 1))
-    left = int(generator.integers(scaled[1] - 32 + 1))
-    flip = generator.random() < 0.5
+    window = min(round(CLIP["seconds"] * sample.fps), len(sample.frames))
+    (turn,) = throw(stream, step, position, "clip", 1)
+    start = int(turn * (len(sample.frames) - window + 1))
+    numbers = [start + t * (window - 1) // (CLIP["length"] - 1) for t in range(CLIP["length"])]
+    turns = throw(stream, step, position, "crop", 3)
+    short = 32 + int(turns[0] * (32 * 10 // 7 - 32 + 1))
+    scaled = [
+        short * side // min(sample.height, sample.width) for side in (sample.height, sample.width)
+    ]
+    top, left = int(turns[1] * (scaled[0] - 32 + 1)), int(turns[2] * (scaled[1] - 32 + 1))
+    flip = throw(stream, step, position, "flip", 1)[0] < 0.5
     frames = []
     for number in numbers:
         frame = resize(decode_frame(sample.frames[number], "jpg"), scaled)
@@ -80,21 +91,31 @@ def naive_video(stream, step, position):
 def naive_image(stream, step, position):
     """One image: decode, crop, resize, flip."""
     index = int(stream.plan.indices(step)[position])
-    generator = stream.plan.generator(step, position)
     sample = stream.split[index]
-    crop = random_resized(
-        sample.height, sample.width, area=(0.08, 1.0), ratio=(3 / 4, 4 / 3), generator=generator
+    turns = throw(stream, step, position, "crop", 22)
+    for area, aspect in zip(turns[:10], turns[10:20], strict=True):
+        target = sample.height * sample.width * (0.08 + 0.92 * area)
+        ratio = math.exp(math.log(3 / 4) + (math.log(4 / 3) - math.log(3 / 4)) * aspect)
+        width, height = round(math.sqrt(target * ratio)), round(math.sqrt(target / ratio))
+        if 0 < width <= sample.width and 0 < height <= sample.height:
+            break
+    top, left = (
+        int(turns[20] * (sample.height - height + 1)),
+        int(turns[21] * (sample.width - width + 1)),
     )
-    top, left, height, width = crop.cut
-    pixels = decode_frame(sample.frames[0], "png")[top : top + height, left : left + width]
+    pixels = decode_frame(sample.frames[0], sample.codec)[top : top + height, left : left + width]
     image = resize(pixels.copy(), (32, 32))
-    return sample.key, sample.label, image.flip(-1) if generator.random() < 0.5 else image
+    flip = throw(stream, step, position, "flip", 1)[0] < 0.5
+    return sample.key, sample.label, image.flip(-1) if flip else image
 
 
-def test_batches_equal_naive_ones(tmp_path):
+@pytest.mark.parametrize("ragged", [True, False])
+@pytest.mark.parametrize("codec", ["png", "ppm", "jpg"])
+def test_batches_equal_naive_ones(tmp_path, ragged, codec):
+    """Cut out of frames of many sizes, and decoded in place where all have one."""
     streams = {
-        "pics": stream(image_split(tmp_path / "a")),
-        "toy": stream(video_split(tmp_path / "b")),
+        "pics": stream(image_split(tmp_path / "a", ragged=ragged, codec=codec)),
+        "toy": stream(video_split(tmp_path / "b", ragged=ragged)),
     }
     naive = {"pics": naive_image, "toy": naive_video}
     for step, update in enumerate(load(streams, range(6), threads=2)):
@@ -153,11 +174,26 @@ def test_ranks_cut_the_same_batch(tmp_path, batch, world):
 
 
 def test_padding_is_zero(tmp_path):
-    (update,) = load({"toy": stream(video_split(tmp_path), batch=6)}, [0], world=4, rank=0)
+    (update,) = load({"toy": stream(video_split(tmp_path), batch=6)}, [0], world=2, rank=0)
     batch = update["toy"]
+    assert not batch.cuts[:, :2].any()
+    assert len(batch.cuts.unique(dim=0)) == 3
     for row, (height, width) in enumerate(batch.cuts[:, 2:].tolist()):
         assert batch.frames[row, :, height:].count_nonzero() == 0
         assert batch.frames[row, :, :, width:].count_nonzero() == 0
+
+
+def test_what_is_cut_off_does_not_travel(tmp_path):
+    """Frames of one size travel whole, but not for small cuts."""
+    split = video_split(tmp_path, ragged=False)
+    sides = {
+        short: load({"toy": stream(split, size=8, short_sides=(short, short))}, [0])[0][
+            "toy"
+        ].frames.shape[2:4]
+        for short in (8, 40)
+    }
+    assert sides[8] == (40, 56)
+    assert max(sides[40]) <= 11
 
 
 def test_micro_batches_are_the_batch(tmp_path):
@@ -246,7 +282,7 @@ def test_whatever_a_thread_dies_of_reaches_the_consumer(tmp_path, monkeypatch, e
     def fail(*args):
         raise error
 
-    monkeypatch.setattr(split, "_read", fail)
+    monkeypatch.setattr(split, "read_places", fail)
     expected = InputError if isinstance(error, Exception) else type(error)
     with pytest.raises(expected), UpdateLoader({"toy": stream(split)}, [{"toy": 0}]) as loader:
         next(loader)
@@ -263,9 +299,9 @@ def test_an_error_of_the_updates_reaches_the_consumer(tmp_path):
 
 def test_closing_is_prompt_and_drops_what_was_not_begun(tmp_path, monkeypatch):
     split = video_split(tmp_path)
-    reads, read = [], split._read
+    reads, read = [], split.read_places
     monkeypatch.setattr(
-        split, "_read", lambda *args: reads.append(1) or time.sleep(0.05) or read(*args)
+        split, "read_places", lambda *args: reads.append(1) or time.sleep(0.05) or read(*args)
     )
     loader = UpdateLoader(
         {"toy": stream(split)}, ({"toy": k} for k in range(1000)), threads=2, prefetch=50
