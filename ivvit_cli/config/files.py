@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ivvit_cli.config.overrides import suggest
 from ivvit_cli.config.tree import Tree, merge, read_tree
+from ivvit_cli.config.yamlio import MAX_BYTES
 from ivvit_cli.errors import RecipeError
 from ivvit_cli.recipes_dir import shipped_recipes
 
@@ -47,7 +48,8 @@ def read_recipe(path: Path) -> Tree:
 
 def _read_file(path: Path) -> Tree:
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_BYTES + 1)  # one more is too many, as `parse` will say
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}:1: cannot be read: {error}") from None
     tree = read_tree(text, str(path))

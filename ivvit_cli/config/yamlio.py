@@ -20,6 +20,12 @@ MAX_BYTES = 1_000_000
 MAX_NODES = 20_000  # values of a document after its aliases are written out
 MAX_DEPTH = 40
 
+_TOO_MUCH = "too many or too deeply nested values"
+_OPENING = (
+    *(yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken),
+    *(yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken),
+)
+_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 _PREFIX = "tag:yaml.org,2002:"
 _SCALARS = {  # what a plain scalar is: tag, pattern, first characters
     "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -72,15 +78,13 @@ def parse(text: str, name: str) -> Document:
     if len(text) > MAX_BYTES:
         raise RecipeError(f"{name}:1: larger than {MAX_BYTES} bytes, which no recipe is")
     try:
-        _refuse_tags(text, name)
+        _check_tokens(text, name)
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise RecipeError(f"{name}:{line}: not valid YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise RecipeError(f"{name}:1: not valid YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise RecipeError(f"{name}:1: nested too deeply") from None
     builder = _Builder(name)
     value = None if root is None else builder.build(root, ())
     if builder.problems:
@@ -101,11 +105,16 @@ def dump(value: Any) -> str:
     return str(text)
 
 
-def _refuse_tags(text: str, name: str) -> None:
+def _check_tokens(text: str, name: str) -> None:
+    """Refuse tags, and at once what is nested deeply: PyYAML's time grows with its square."""
+    depth = 0
     for token in yaml.scan(text, Loader=_Loader):
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        line = token.start_mark.line + 1
         if isinstance(token, yaml.TagToken):
-            line = token.start_mark.line + 1
             raise RecipeError(f"{name}:{line}: a tag (`!…`) is not allowed in a recipe")
+        if depth > MAX_DEPTH:
+            raise RecipeError(f"{name}:{line}: {_TOO_MUCH}")
 
 
 class _Builder:
@@ -120,7 +129,7 @@ class _Builder:
     def build(self, node: yaml.Node, path: Path) -> Any:
         self.nodes += 1
         if self.nodes > MAX_NODES or len(path) > MAX_DEPTH:
-            raise RecipeError(f"{self.name}:{_line(node)}: too many or too deeply nested values")
+            raise RecipeError(f"{self.name}:{_line(node)}: {_TOO_MUCH}")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
