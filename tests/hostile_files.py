@@ -96,7 +96,8 @@ def png_with_bomb(kind: bytes) -> bytes:
 
 def gif(screen: tuple[int, int], frame: tuple[int, int], frames: int = 1) -> bytes:
     """Return a GIF whose frames may be larger than its screen."""
-    picture = b"," + struct.pack("<HHHHB", 0, 0, *frame, 0) + b"\x02\x02\x4c\x01\x00"
+    delay = b"!\xf9\x04\0\x0a\0\0\0"  # 0.1 s; without one, pictures are laid over one another
+    picture = delay + b"," + struct.pack("<HHHHB", 0, 0, *frame, 0) + b"\x02\x02\x4c\x01\x00"
     head = b"GIF89a" + struct.pack("<HHBBB", *screen, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
     return head + picture * frames + b";"
 
