@@ -172,10 +172,13 @@ def _direction(label: int, rng: Random) -> Pixels:
     for number in range(MOVING_FRAMES):
         image = paint(SIDE, SIDE, ground)
         y, x = grid(SIDE, SIDE, tuple(start + number * speed * abs(way)))
-        nearest = [(distance + SIDE / 2) % SIDE - SIDE / 2 for distance in (y, x)]
-        image[drawing.circle(*nearest, radius)] = colour
+        image[drawing.circle(_wrapped(y), _wrapped(x), radius)] = colour
         frames.append(photograph(image, rng))
     return np.stack(frames if way.sum() > 0 else frames[::-1])
+
+
+def _wrapped(distance: Floats) -> Floats:
+    return (distance + SIDE // 2) % SIDE - SIDE // 2
 
 
 def _names(functions: tuple[Callable[..., object], ...]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ivvit_cli.errors import UsageError
 from ivvit_cli.models.attention import LeanAttention
+from ivvit_cli.models.drop_path import share_drop_paths
 
 # timm's files whose models are `VisionTransformer`; its other ViTs (eva, beit, sam) are classes of
 # their own, with other blocks and another forward.
@@ -58,6 +59,7 @@ def create_vit(name: str, args: Mapping[str, Any]) -> VisionTransformer:
         raise UsageError(f"backbone {name}: timm cannot build it so: {_line(error)}") from error
     if vit.global_pool == "":
         raise UsageError(f"backbone {name}: global_pool must leave one feature per frame, not ''")
+    share_drop_paths(vit)
     return vit
 
 

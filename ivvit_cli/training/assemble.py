@@ -10,6 +10,7 @@ from ivvit_cli.errors import UsageError
 from ivvit_cli.evaluation.device import wants_bf16
 from ivvit_cli.evaluation.protocol import Protocol
 from ivvit_cli.models import InputSpec, JointModel, build_model
+from ivvit_cli.training.compiling import compile_blocks
 from ivvit_cli.training.data import open_sources, train_stream
 from ivvit_cli.training.distributed import Ranks
 from ivvit_cli.training.job import Job
@@ -122,7 +123,10 @@ def make_trainer(
     if saved:
         restore(saved, model, optimiser)
     if job.train["compile"]:
-        compile_blocks(model)
+        modes = sum(2 if source.validation else 1 for source in prepared.sources.values())
+        compilations = compile_blocks(model, passes=modes)
+        if journal:
+            journal.watch(compilations)
     model.encoder.vit.set_grad_checkpointing(job.train["activation_checkpointing"])
     bf16 = wants_bf16(job.train["precision"], device)
     update = Update(
@@ -157,12 +161,6 @@ def make_trainer(
         ranks=ranks,
         journal=journal,
     )
-
-
-def compile_blocks(model: JointModel) -> None:
-    """Compile each block for itself: short compilations, of which equal blocks share one."""
-    for stage in model.encoder.stages():
-        stage.compile(dynamic=False)
 
 
 def _learning_rate(prepared: Prepared) -> LearningRate:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ivvit_cli import console
+from ivvit_cli.training.compiling import Compilations
 from ivvit_cli.training.display import Screen
 from ivvit_cli.training.folder import LOG_FILE, METRICS_FILE, append_metrics
 from ivvit_cli.training.progress import RunProgress, Tally
@@ -35,6 +36,11 @@ class Journal:
         self._seconds = self._waited = 0.0
         self._iterations = 0
         self._warned = self._failed = False
+        self._compilations: Compilations | None = None
+
+    def watch(self, compilations: Compilations) -> None:
+        """Warn, once, when more is compiled than has to be."""
+        self._compilations = compilations
 
     def iterated(
         self, progress: RunProgress, rate: float, *, seconds: float, waited: float
@@ -47,6 +53,7 @@ class Journal:
         if text := self._screen.iterated(progress.iteration, seconds, self._rows(progress, rate)):
             self._log(text)
         self._warn_of_bottleneck()
+        self._warn_of_compilations()
 
     def logged(self, progress: RunProgress, rate: float) -> None:
         """Write the tallies to metrics.jsonl."""
@@ -110,6 +117,11 @@ class Journal:
                 f"the loader is the bottleneck: {share:.0%} of the time waits for data; use more "
                 "cores (loader.threads), or shards with a smaller --short-side"
             )
+
+    def _warn_of_compilations(self) -> None:
+        if self._compilations and (complaint := self._compilations.complaint()):
+            self._compilations = None
+            self.warn(complaint)
 
 
 def _row(progress: RunProgress, dataset: str, tally: Tally, rate: float) -> dict[str, Any]:

@@ -1,0 +1,53 @@
+"""Compiled blocks, and how many compilations they may take."""
+
+from dataclasses import dataclass
+
+from ivvit_cli.models import JointModel
+
+
+@dataclass(frozen=True)
+class Compilations:
+    """Counts the graphs that a model's blocks are compiled to.
+
+    Args:
+        expected: one per kind of block, dataset and mode (training, validation).
+        before: graphs that were compiled before this model's.
+    """
+
+    expected: int
+    before: int
+
+    def complaint(self) -> str | None:
+        """Return a sentence on graphs beyond the expected ones, if there are any."""
+        graphs = _graphs() - self.before
+        if graphs <= self.expected:
+            return None
+        return (
+            f"compiled {graphs} graphs where {self.expected} should do: shapes change from update "
+            "to update; let train.accumulate divide every batch, or leave out train.compile"
+        )
+
+
+def compile_blocks(model: JointModel, passes: int, backend: str = "inductor") -> Compilations:
+    """Compile each block for itself: short compilations, of which equal blocks share one.
+
+    Args:
+        passes: how many kinds of passes there are: a dataset in training, or in validation.
+        backend: of `torch.compile`.
+    """
+    from torch._dynamo import config  # a second of imports
+
+    stages = model.encoder.stages()
+    expected = len({repr(stage) for stage in stages}) * passes
+    # Beyond the limit, blocks would run uncompiled and nobody would hear of it.
+    config.recompile_limit = max(config.recompile_limit, 2 * expected)
+    for stage in stages:
+        stage.compile(dynamic=False, backend=backend)
+    return Compilations(expected, _graphs())
+
+
+def _graphs() -> int:
+    """Return how many graphs this process has compiled."""
+    from torch._dynamo.utils import counters
+
+    return counters["stats"]["unique_graphs"]

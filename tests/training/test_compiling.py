@@ -1,0 +1,60 @@
+"""Blocks share their compilations, and what is compiled beyond need is said."""
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import MODEL
+
+from ivvit_cli.models import JointModel, build_model
+from ivvit_cli.training.compiling import Compilations, compile_blocks
+
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+CLIPS = torch.zeros(2, 4, 3, 32, 32)
+
+
+def compiled(passes: int, **changes: Any) -> tuple[JointModel, Compilations]:
+    """A model whose blocks the tracer alone compiles: code generation takes long."""
+    torch.compiler.reset()
+    args = MODEL["backbone_args"] | {"depth": 4, "embed_dim": 8, "drop_path_rate": 0.1}
+    model = build_model({**MODEL, "backbone_args": args, **changes}, {"a": 2})
+    return model, compile_blocks(model, passes, backend="eager")
+
+
+def update(model: JointModel, x: torch.Tensor) -> None:
+    model.train()
+    model(x, "a").sum().backward()
+
+
+def validate(model: JointModel, x: torch.Tensor) -> None:
+    model.eval()
+    with torch.no_grad():
+        model(x, "a")
+
+
+def test_blocks_that_drop_other_shares_of_paths_are_compiled_together() -> None:
+    """One graph with and one without drop path (the first block) per dataset and mode."""
+    model, compilations = compiled(2)
+    assert compilations.expected == 4
+    for _ in range(2):
+        update(model, CLIPS)
+        validate(model, CLIPS)
+    assert compilations.complaint() is None
+    update(model, CLIPS[:1])  # as uneven micro-batches do
+    assert "compiled 6 graphs where 4 should do" in str(compilations.complaint())
+
+
+def test_blocks_of_two_kinds() -> None:
+    _, compilations = compiled(1, temporal={"kind": "msca", "blocks": "last:2"})
+    assert compilations.expected == 3  # plain without and with drop path, crossing
+
+
+def test_dropped_paths_are_as_many_compiled_as_not() -> None:
+    model, _ = compiled(1, temporal={"kind": "none"})
+    drop = model.encoder.vit.blocks[-1].drop_path1.train()
+    ones = torch.ones(20_000, 1)
+    torch.manual_seed(0)
+    for run in (drop, torch.compile(drop, backend="eager")):
+        kept = run(ones)
+        assert kept.unique().tolist() == pytest.approx([0, 1 / 0.9])
+        assert kept.mean().item() == pytest.approx(1, abs=0.01)
