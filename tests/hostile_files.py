@@ -142,3 +142,25 @@ def jpeg_with_exif(block: bytes) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "JPEG", exif=b"Exif\0\0" + block)
     return file.getvalue()
+
+
+# What a tar may claim
+
+
+def member(name: str | bytes, content: bytes = b"", kind: bytes = b"0", size: int = -1) -> bytes:
+    """Return a member of a tar as USTAR has it, whatever it claims its size to be."""
+    block = bytearray(512)
+    raw = os.fsencode(name)[:100]
+    block[: len(raw)] = raw
+    block[100:124] = b"0000644\0" + b"0000000\0" * 2
+    claimed = len(content) if size < 0 else size
+    block[124:136] = (
+        b"%011o\0" % claimed if claimed < 1 << 33 else struct.pack(">BxxxQ", 128, claimed)
+    )
+    block[136:148] = b"%011o\0" % 0
+    block[156:157] = kind
+    block[157:257] = b"../../outside/secret.txt".ljust(100, b"\0")
+    block[257:265] = b"ustar\x0000"
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block) + content + bytes(-len(content) % 512)
