@@ -161,6 +161,24 @@ def test_parameters_by_part() -> None:
     assert state_bytes(model, "sgd") == 4 * total + 8 * trained
 
 
+def test_recurrent_layers_are_counted() -> None:
+    """Of two layers of an LSTM, 4 products of each step's input and state each."""
+    model = small_model()
+    model.encoder = _Recurrent()
+    counted = count_multiply_adds(model, (6, 3, 16, 16), "a")
+    assert counted == MultiplyAdds(6 * 4 * 16 * (24 + 16 + 16 + 16) + 24 * 5, 0)
+
+
+class _Recurrent(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = torch.nn.LSTM(24, 16, num_layers=2, batch_first=True)
+
+    def forward(self, x: torch.Tensor, dataset: str) -> tuple[torch.Tensor]:
+        states, _ = self.lstm(x.flatten(2)[..., :24])
+        return (torch.nn.functional.pad(states[:, -1], (0, 8)),)
+
+
 def test_a_model_with_values_is_left_as_it_was() -> None:
     model = small_model(temporal={"kind": "token_shift"})
     before = model(images(1, 4, 3, 16, 16), "a")

@@ -14,8 +14,10 @@ State = dict[str, Tensor]
 
 
 @contextmanager
-def fake_state(model: JointModel) -> Iterator[State]:
+def fake_state(model: JointModel, *, trained: bool) -> Iterator[State]:
     """Enter a mode without values, and give the model's parameters and buffers in it.
+
+    With `trained`, those need gradients that do in the model; else none.
 
     They are the CPU's, whose operators, unlike those of the `meta` device, keep attention in one.
     """
@@ -25,7 +27,7 @@ def fake_state(model: JointModel) -> Iterator[State]:
             for name, value in (*model.named_parameters(), *model.named_buffers())
         }
         for name, parameter in model.named_parameters():
-            state[name].requires_grad_(parameter.requires_grad)
+            state[name].requires_grad_(trained and parameter.requires_grad)
         yield state
 
 

@@ -57,7 +57,7 @@ def _kept(model: JointModel, shape: tuple[int, ...], dataset: str, bf16: bool) -
     """Return what is kept by block (None: outside of any), and the bytes of each one's input."""
     was_training = model.training
     model.train()
-    with fake_state(model) as state:
+    with fake_state(model, trained=True) as state:
         ledger = _Ledger(state)
         handles = ledger.watch(model.encoder.vit.blocks)
         autocast = torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext()

@@ -1,6 +1,9 @@
 """Multiply-adds of a forward pass, in the two ways in which papers count them."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -10,6 +13,16 @@ from ivvit_cli.models.joint import JointModel
 
 # A product of two activations is one of batches of matrices, or attention in one operator.
 _PRODUCTS = ("bmm", "attention")
+
+
+def _count_recurrent(
+    steps: Sequence[int], inputs: Sequence[int], hidden: Sequence[int], *_: Any, **__: Any
+) -> int:
+    """Count the FLOPs of a recurrent layer from shapes: steps (T, B, D), and its two matrices."""
+    return 2 * math.prod(steps[:2]) * (math.prod(inputs) + math.prod(hidden))
+
+
+_RECURRENT = {torch.ops.aten.mkldnn_rnn_layer: _count_recurrent}  # which torch does not count
 
 
 @dataclass(frozen=True)
@@ -38,8 +51,8 @@ def count_multiply_adds(model: JointModel, shape: tuple[int, ...], dataset: str)
     """
     training = model.training
     model.eval()
-    counter = FlopCounterMode(display=False)
-    with fake_state(model) as state, torch.no_grad(), counter:
+    counter = FlopCounterMode(display=False, custom_mapping=_RECURRENT)
+    with fake_state(model, trained=False) as state, torch.no_grad(), counter:
         run(model, state, (1, *shape), dataset)
     model.train(training)
     flops = counter.get_flop_counts()["Global"]

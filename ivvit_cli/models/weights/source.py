@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from torch import Tensor
 
 from ivvit_cli.errors import EnvironmentFault, InputError, UsageError
@@ -63,7 +64,8 @@ class Source:
             total.update(digest_file(path).encode())
         for name in sorted(self.tensors) if not self.files else ():
             total.update(name.encode())
-            total.update(self.tensors[name].contiguous().numpy().tobytes())
+            content = self.tensors[name].contiguous().flatten().view(torch.uint8)
+            total.update(content.numpy().tobytes())
         return total.hexdigest()
 
 
