@@ -211,9 +211,7 @@ def test_weights_in_parts(saved: Saved, tmp_path: Path) -> None:
     index = tmp_path / "parts/model.safetensors.index.json"
     document = json.loads(index.read_text())
     parts[1].unlink()
-    with pytest.raises(
-        InputError, match=r"no such file, but model.* names it"
-    ):
+    with pytest.raises(InputError, match=r"no such file, but model.* names it"):
         load_weights(ours("vit_base_patch16_224"), str(index.parent))
     for elsewhere in ("../w.safetensors", "/etc/passwd", "a/b.bin", "w.txt"):
         document["weight_map"]["vit.layernorm.bias"] = elsewhere

@@ -1,5 +1,6 @@
 """Files of weights are hostile: nothing in one may run, and each fault is one line."""
 
+import json
 import os
 import pickle
 import subprocess
@@ -202,6 +203,31 @@ TEST_VIT = {
     "num_heads": 2,
     "mlp_ratio": 3,
 }
+
+
+def test_a_repository_in_parts_with_a_config(hub: Path) -> None:
+    """Its class names come along from config.json, and so does its classifier."""
+    torch.manual_seed(1)
+    state = timm.create_model("test_vit", pretrained=False, num_classes=2).state_dict()
+    first, second = list(state)[:9], list(state)[9:]
+    places = dict.fromkeys(first, "model-1.safetensors") | dict.fromkeys(
+        second, "model-2.safetensors"
+    )
+    cache(hub, "owner/repo", "model-1.safetensors", {key: state[key] for key in first})
+    snapshot = hub / "models--owner--repo/snapshots" / ("0" * 40)
+    save_file({key: state[key] for key in second}, snapshot / "model-2.safetensors")
+    index = {"metadata": {}, "weight_map": places}
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
+    (snapshot / "config.json").write_text(json.dumps({"id2label": {"0": "cat", "1": "Dog"}}))
+    for source in ("hf:owner/repo", str(snapshot)):
+        model = small_model("test_vit", heads={"pets": 2}, **TEST_VIT)
+        report = load_weights(model, source, classes={"pets": ("dog", "cat")})
+        assert (report.share, report.unused, report.heads) == (1, (), ("pets",))
+        (linear,) = model.heads["pets"].linears
+        assert torch.equal(linear.weight, state["head.weight"].flip(0))
+    (snapshot / "model-2.safetensors").unlink()
+    with pytest.raises(EnvironmentFault, match="hf:owner/repo: cannot be downloaded"):
+        load_weights(small_model("test_vit", **TEST_VIT), "hf:owner/repo")
 
 
 @pytest.mark.parametrize("source", ["timm:test_vit.r160_in1k", "hf:owner/repo", "hf:o/r/w.pth"])
