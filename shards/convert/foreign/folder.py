@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 from shards.convert.folder import CONTACT_SHEET
 from shards.convert.foreign.record import record_name
 from shards.convert.foreign.tars import Tar
+from shards.convert.sources.scan import size_and_time
 from shards.errors import InputError
 from shards.index import DATASET_FILE, SKIPPED_FILE, DatasetInfo, is_index, read_dataset_info
 
 INDEXED = "indexed"  # the option that tells an index of tars of others from a conversion
 
 _OURS = re.compile(r".+\.(index|tar)|\..+\.tmp|\.part-.+")
+_TEMPORARY = re.compile(r"\..+\.(index|json|jsonl)\.[0-9a-f]{16}\.tmp")
+_ABANDONED = 60.0  # seconds since anyone wrote to a temporary file
 _FIXED = (DATASET_FILE, SKIPPED_FILE, CONTACT_SHEET)
 
 
@@ -70,7 +74,9 @@ def link_tars(root: Path, out: Path, tars: Iterable[Tar]) -> None:
 
 
 def remove_stale(root: Path, out: Path, tars: Collection[Tar]) -> None:
-    """Remove what an older index left in `out`: records of tars that are gone, and links to them.
+    """Remove what an older index left in `out`, and what a killed process left.
+
+    These are the records of tars that are gone, links to them, and temporary files.
 
     Raises:
         OSError: that cannot be done.
@@ -78,8 +84,16 @@ def remove_stale(root: Path, out: Path, tars: Collection[Tar]) -> None:
     keep = {record_name(tar) for tar in tars} | {tar.file for tar in tars}
     for path in out.iterdir():
         record = path.name.endswith(".tar.index") and is_index(path)
-        if path.name not in keep and (record or (out != root and path.is_symlink())):
+        link = out != root and path.is_symlink()
+        if (path.name not in keep and (record or link)) or _is_abandoned(path):
             path.unlink(missing_ok=True)
+
+
+def _is_abandoned(path: Path) -> bool:
+    if not _TEMPORARY.fullmatch(path.name):
+        return False
+    _, modified = size_and_time(path)
+    return time.time() - modified / 1e9 > _ABANDONED
 
 
 def drop_manifest(out: Path, info: DatasetInfo) -> None:

@@ -10,7 +10,7 @@ from shards.convert.foreign.classes import Classes, name_classes
 from shards.convert.foreign.record import labels, left_out
 from shards.convert.foreign.tars import Tar
 from shards.convert.merge import Record
-from shards.convert.report import counted
+from shards.convert.report import counted, some
 from shards.errors import InputError
 from shards.index import Kind
 
@@ -95,8 +95,15 @@ def _notes(walked: Walked) -> Iterable[str]:
             f"{counted(unrated, 'video')} do not tell their frames per second, which clips of so "
             "many seconds need: --fps N tells it"
         )
+    yield from _repeated(walked)
+
+
+def _repeated(walked: Walked) -> Iterable[str]:
     first: dict[str, str] = {}
+    again = []
     for tar, record in walked:
         other = first.setdefault(record.layout.header["content"], tar.source)
         if other != tar.source and record.layout.samples:
-            yield f"{tar.source} holds the same samples as {other}"
+            again.append(f"{tar.source} as {other}")
+    if again:
+        yield f"{counted(len(again), 'tar')} with the same samples as another: {some(again)}"

@@ -1,10 +1,11 @@
 """Tars walked in several processes: reading headers keeps an interpreter busy."""
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from signal import SIG_IGN, SIGINT, signal
 from typing import TypeVar
 
@@ -37,12 +38,22 @@ def each_tar(
         yield from map(function, tars)
         return
     context = get_context("spawn")  # a fork would copy the threads of a progress bar
-    with ProcessPoolExecutor(
-        min(workers, len(tars)), context, initializer=signal, initargs=(SIGINT, SIG_IGN)
-    ) as pool:
+    with ProcessPoolExecutor(min(workers, len(tars)), context, initializer=_begin) as pool:
         try:
             yield from pool.map(function, tars)
         except BrokenProcessPool:
             raise EnvironmentFault("a process that walked a tar was killed") from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin() -> None:
+    """Leave Ctrl-C to the parent, and end with it: an executor's processes would wait for ever."""
+    signal(SIGINT, SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    if parent := parent_process():
+        parent.join()
+    os._exit(1)

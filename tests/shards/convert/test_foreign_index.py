@@ -256,6 +256,20 @@ def test_only_what_is_new_or_changed_is_walked(tmp_path: Path) -> None:
     assert not (tmp_path / "set/set-train.index").exists()
 
 
+def test_what_a_killed_process_left_is_removed_once_it_is_old(tmp_path: Path) -> None:
+    write_tar(tmp_path / "set/a.tar", plain_files(2))
+    old, new, theirs = (
+        tmp_path / "set" / name
+        for name in (".a.tar.index.0123456789abcdef.tmp", f".b.json.{'f' * 16}.tmp", ".note.tmp")
+    )
+    for path in (old, new, theirs):
+        path.touch()
+    for path in (old, theirs):
+        os.utime(path, (0, 0))
+    index_tars(tmp_path / "set")
+    assert [path.exists() for path in (old, new, theirs)] == [False, True, True]
+
+
 def test_processes_give_what_one_gives(tmp_path: Path) -> None:
     write_shards(tmp_path / "set/a-%d.tar", images(12))
     prepare_index(tmp_path / "set").run(workers=1)
@@ -311,5 +325,5 @@ def test_the_same_samples_in_two_tars_are_told(tmp_path: Path) -> None:
     for name in ("train-0.tar", "val-0.tar"):
         write_tar(tmp_path / "set" / name, plain_files(2))
     report = index_tars(tmp_path / "set")
-    assert report.notes == ("val-0.tar holds the same samples as train-0.tar",)
+    assert report.notes == ("1 tar with the same samples as another: val-0.tar as train-0.tar",)
     assert verify(tmp_path / "set").ok
