@@ -269,3 +269,9 @@ class Recipe(Section):
     eval: Eval = Eval()
     checkpoint: Checkpoint = Checkpoint()
     loader: Loader = Loader()
+
+    @model_validator(mode="after")
+    def _check_head(self) -> "Recipe":
+        if self.model.head is not None and self.model.head not in self.data:
+            raise ValueError(f"`model.head` is {self.model.head}, which is none of the datasets")
+        return self
