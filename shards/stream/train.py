@@ -23,6 +23,7 @@ from shards.stream.reader import Split
 Empty = Callable[[tuple[int, ...]], Tensor]
 
 _TASK_PIXELS = 1 << 20  # enough decoding for a task to outweigh its handling
+_REMOTE_PIXELS = 1 << 14  # a task waits for one sample after another, so many tasks wait together
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def plan_batch(
     slots[len(draws) :] = 0
     heights, widths = frame_sizes(draws.records)
     pixels = stream.clip_length * int((heights * widths).max(initial=1))
-    size = max(_TASK_PIXELS // pixels, 1)
+    size = max((_REMOTE_PIXELS if stream.split.is_remote else _TASK_PIXELS) // pixels, 1)
     tasks: list[Callable[[], None]] = [
         partial(fill, stream.split, draws[k : k + size], slots[k : k + size])
         for k in range(0, len(draws), size)
