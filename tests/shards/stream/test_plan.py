@@ -5,12 +5,15 @@ import sys
 import time
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards.stream.plan import Plan
 
+SURE = settings(derandomize=True, deadline=None)
 
+
+@SURE
 @given(
     samples=st.integers(1, 300),
     batch=st.integers(1, 40),
@@ -26,6 +29,7 @@ def test_every_epoch_holds_every_sample_once(samples, batch, seed, name):
         assert sorted(order) == list(range(samples))
 
 
+@SURE
 @given(samples=st.integers(1, 10**12), step=st.integers(0, 10**9))
 def test_any_step_of_any_dataset_is_reached_at_once(samples, step):
     chosen = Plan("huge", samples, 64, 0).indices(step)
