@@ -127,7 +127,9 @@ def check(name: Name, overrides: Overrides = None, as_json: Json = False) -> Non
     datasets = {name: _check_dataset(name, spec, cache) for name, spec in job.data.items()}
     built = _build(job, {dataset: found["classes"] or 1 for dataset, found in datasets.items()})
     model = _check_model(job, built)
-    weights = _check_weights(built, job.model["weights"])
+    head = job.model["head"]
+    sized = head if head and datasets[head]["classes"] else None  # of an unknown size nothing fits
+    weights = _check_weights(built, job.model["weights"], sized)
     document = {"recipe": name, "model": model, "weights": weights, "datasets": datasets}
     if as_json:
         console.print_json(document)
@@ -183,15 +185,16 @@ def _check_model(job: "Job", model: "JointModel") -> dict[str, Any]:
     return {"parameters": parameters, "size": input_of(job, model).size}
 
 
-def _check_weights(model: "JointModel", source: str | None) -> dict[str, Any]:
+def _check_weights(model: "JointModel", source: str | None, head: str | None) -> dict[str, Any]:
     from ivvit_cli.models import load_weights
+    from ivvit_cli.models.weights import is_remote
 
     if source is None:
         return {"state": "good", "detail": "random"}
-    if source.startswith(("timm:", "hf:")):
+    if is_remote(source):
         return {"state": "good", "detail": f"{source}, fetched when training starts"}
     try:
-        report = load_weights(model.to_empty(device="cpu"), source)
+        report = load_weights(model.to_empty(device="cpu"), source, head)
     except EnvironmentFault as error:
         return {"state": "not there yet", "detail": source, "hint": error.hint}
     return {"state": "good", "detail": report.lines()[0]}

@@ -13,6 +13,7 @@ from ivvit_cli.errors import InputError, UsageError
 from ivvit_cli.evaluation.device import choose_device
 from ivvit_cli.evaluation.frames import warn_of_small_frames
 from ivvit_cli.models import load_weights
+from ivvit_cli.models.weights import is_remote
 from ivvit_cli.runs import find_checkpoint, read_meta
 from ivvit_cli.training.assemble import make_trainer, prepare
 from ivvit_cli.training.checkpoint import newest_intact
@@ -74,7 +75,7 @@ class Session:
         source = prepared.job.model["weights"]
         if self.resume:
             state = "those of the run's last checkpoint, if any"
-        elif source and source.startswith(("timm:", "hf:")):
+        elif source and is_remote(source):
             state = f"{source}: fetched when training starts"
         else:
             state = next(iter(_load_weights(prepared)), "random")

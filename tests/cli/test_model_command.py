@@ -229,3 +229,19 @@ def test_a_damaged_note_is_refused(ivvit_here: Ivvit, recipe: str, tmp_path: Pat
         done = ivvit_here("model", "info", recipe, f"model.weights={name}")
         assert (done.code, done.stdout) == (3, "")
         assert "its note is damaged" in done.stderr
+
+
+def test_a_head_that_takes_the_classifier(
+    ivvit_here: Ivvit, recipe: str, weights: str, tmp_path: Path
+) -> None:
+    """`recipe check` tries it on: here it does not fit, and there is no such head at all."""
+    make_shards("imagefolder", _pictures(tmp_path), tmp_path / "data/photos")
+    words = ("recipe", "check", recipe, "data.photos.split=val", f"model.weights={weights}")
+    assert ivvit_here(*words).code == 0
+    assert ivvit_here(*words, "model.head=k").code == 0  # without shards its size is unknown
+    poor = ivvit_here(*words, "model.head=photos")
+    assert (poor.code, poor.stdout) == (2, "")
+    assert "does not fit head photos: head.linears.0.weight is 7x32, 2x32 is needed" in poor.stderr
+    absent = ivvit_here(*words, "model.head=x")
+    assert (absent.code, absent.stdout) == (2, "")
+    assert "`model.head` is x, which is none of the datasets" in absent.stderr
