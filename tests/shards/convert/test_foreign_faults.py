@@ -182,6 +182,24 @@ def test_gaps_among_frames_and_frames_of_several_sizes(tmp_path: Path) -> None:
     ]
 
 
+def test_a_frame_of_another_size_within_one_member_is_found_by_decoding(tmp_path: Path) -> None:
+    offsets = [0, len(JPG), len(JPG + BIG), len(JPG + BIG + JPG)]
+    about = json.dumps({"label": 0, "fps": 10, "offsets": offsets}).encode()
+    write_tar(tmp_path / "set/a.tar", [("v.mjpg", JPG + BIG + JPG), ("v.json", about)])
+    index_tars(tmp_path / "set")
+    (problem,) = verify(tmp_path / "set").problems
+    assert problem.kind == "bad_media"
+    assert "is (40, 30), not (24, 16)" in problem.detail
+
+
+def test_the_first_fault_can_end_it_before_other_tars_are_walked(tmp_path: Path) -> None:
+    write_tar(tmp_path / "set/a.tar", [*plain_files(1), ("x.jpg", JPG)])
+    write_tar(tmp_path / "set/b.tar", plain_files(2))
+    with pytest.raises(InputError, match=r"a\.tar:x: has no label"):
+        prepare_index(tmp_path / "set").run(on_bad="fail")
+    assert {path.name for path in (tmp_path / "set").iterdir()} == {"a.tar", "b.tar", "a.tar.index"}
+
+
 def test_nothing_of_use_is_an_error_that_names_the_first(tmp_path: Path) -> None:
     write_tar(tmp_path / "set/a.tar", [("x.jpg", JPG), ("y.jpg", JPG)])
     with pytest.raises(InputError, match=r"2 left out, the first \(a\.tar:x\) has no label"):
