@@ -8,7 +8,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from shards.headers import Read, frame_size
+from shards.headers import Read, check_scans, frame_size
 from shards.index import Kind
 from shards.labels import Label, read_json, read_label
 from shards.members import MJPG, Group, Media, NoFrames, SampleFault, ending, find_media, sample_key
@@ -100,19 +100,22 @@ def _frame_size(read: Read, frame: tuple[int, int], codec: str) -> tuple[int, in
     own = within(read, *frame)
     try:
         size = frame_size(own, frame[1], codec)
-        _check_end(own, frame[1], codec)
+        if not _has_end(own, frame[1], codec):
+            _decode(own(0, frame[1]), codec, size)
     except ValueError as error:
         raise SampleFault("bad_media", f"not a readable {codec}: {error}") from None
     return size
 
 
-def _check_end(read: Read, size: int, codec: str) -> None:
-    """Look for the mark that a picture ends in; one that ends in something else is decoded."""
+def _has_end(read: Read, size: int, codec: str) -> bool:
+    """Return whether a picture ends in its mark; if not, it is cut, or has something behind it."""
     mark = _ENDS.get(codec, b"")
-    if read(size - len(mark), len(mark)) == mark:
-        return
-    data = read(0, size)
+    return read(size - len(mark), len(mark)) == mark
+
+
+def _decode(data: bytes, codec: str, size: tuple[int, int]) -> None:
     if codec == "jpg":
+        check_scans(data, *size)
         simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
         return
     try:
