@@ -156,6 +156,7 @@ class Augment(Section):
     # pixels; default: 1 to 10/7 of the size
     short_side: Annotated[tuple[Positive, Positive], Ordered] | None = None
     flip: Share = 0.5
+    colour: Share = 0.0  # of changing each of brightness, saturation, gamma and hue (TokenShift)
 
 
 class Data(Section):

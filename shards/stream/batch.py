@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -9,8 +10,10 @@ from torch import Tensor
 
 from shards.index import Kind
 from shards.stream.augment import render
+from shards.stream.colour import NEUTRAL, jitter, normalise
 
-_TENSORS = ("frames", "boxes", "cuts", "flips", "labels", "weights")
+_MOVED = ("frames", "boxes", "cuts", "flips", "labels", "weights")
+_TENSORS = (*_MOVED, "colours")
 
 
 @dataclass
@@ -23,6 +26,7 @@ class Batch:
     boxes: Tensor  # float64 (B, 4): top, left, height, width within the frames, in pixels
     cuts: Tensor  # int64 (B, 4): top, left, height, width of what of the frames may be read
     flips: Tensor  # bool (B,)
+    colours: Tensor  # float32 (B, 4): brightness, saturation, gamma, hue; stays on the CPU
     labels: Tensor  # int64 (B,)
     weights: Tensor  # float32 (B,): 1 for a sample, 0 for a filler
     count: int  # samples over all ranks and micro-batches: what a sum of losses is divided by
@@ -30,13 +34,16 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = True) -> "Batch":
         """Return the batch with its tensors on `device`."""
-        moved = {k: getattr(self, k).to(device, non_blocking=non_blocking) for k in _TENSORS}
+        moved = {k: getattr(self, k).to(device, non_blocking=non_blocking) for k in _MOVED}
         return replace(self, **moved)
 
     def render(self, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
         """Return the model's input, float32: images (B, 3, S, S), videos (B, T, 3, S, S)."""
         frames = self.frames.squeeze(1) if self.kind == "image" else self.frames
-        return render(frames, self.boxes, self.cuts, self.flips, size=size, mean=mean, std=std)
+        draw = partial(render, frames, self.boxes, self.cuts, self.flips, size=size)
+        if (self.colours == torch.tensor(NEUTRAL)).all():
+            return draw(mean=mean, std=std)
+        return normalise(jitter(draw(mean=(0, 0, 0), std=(1, 1, 1)), self.colours), mean, std)
 
     def split(self, parts: int) -> "list[Batch]":
         """Cut into at most `parts` micro-batches of nearly equal size; `count` stays global."""

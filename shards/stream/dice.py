@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Words = NDArray[np.uint64]
 Turns = NDArray[np.float64]
-Purpose = Literal["clip", "crop", "flip"]
+Purpose = Literal["clip", "crop", "flip", "colour"]  # new ones last: they keep the others' throws
 
 _PURPOSES = get_args(Purpose)
 _THROWS = 1 << 32  # numbers kept for each purpose

@@ -32,6 +32,7 @@ class Draws:
     crops: Crops  # whose cuts are what travels to the device
     seen: NDArray[np.int64]  # (N, 4): top, left, height, width of what of a cut may be read
     flips: NDArray[np.bool_]  # (N,)
+    colours: NDArray[np.float32]  # (N, 4): brightness, saturation, gamma, hue
 
     def __len__(self) -> int:
         return len(self.indices)

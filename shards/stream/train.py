@@ -13,6 +13,7 @@ from torch import Tensor
 from shards.errors import InputError, UsageError
 from shards.stream.batch import Batch
 from shards.stream.clips import Frames, Sampling, sample_clips
+from shards.stream.colour import NEUTRAL, draw_colours
 from shards.stream.crops import Cropping, Crops, Lengths, centred, random_resized, short_side
 from shards.stream.dice import Dice
 from shards.stream.draws import Draws, frame_sizes, travelling
@@ -40,6 +41,7 @@ class TrainStream:
         area, ratio: of `random_resized`.
         short_sides: bounds in pixels for `short_side`; by default size to 10/7 of it (224 to 320).
         flip: the probability of mirroring; classes that the dataset calls unsafe never are.
+        colour: the probability of changing each of brightness, saturation, gamma and hue.
 
     Raises:
         UsageError: a bound of `short_sides` is below `size`, or the plan is of another split.
@@ -57,6 +59,7 @@ class TrainStream:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     short_sides: tuple[int, int] | None = None
     flip: float = 0.5
+    colour: float = 0.0
 
     def __post_init__(self) -> None:
         if self.plan.samples != len(self.split):
@@ -81,7 +84,8 @@ class TrainStream:
         sizes = frame_sizes(records)
         crops, seen = travelling(*sizes, self._crops(*sizes, dice))
         flips = (dice.throw("flip")[:, 0] < self.flip) & self._may_flip[records["label"]]
-        return Draws(indices, records, self._clips(indices, records, dice), crops, seen, flips)
+        clips, colours = self._clips(indices, records, dice), draw_colours(self.colour, dice)
+        return Draws(indices, records, clips, crops, seen, flips, colours)
 
     def _clips(self, indices: NDArray[np.int64], records: NDArray[np.void], dice: Dice) -> Frames:
         if self.split.kind == "image":
@@ -162,6 +166,7 @@ def _empty_batch(name: str, stream: TrainStream, draws: Draws, rows: int, empty:
         boxes=_rows(draws.crops.boxes, corner, fillers),
         cuts=_rows(draws.seen, corner, fillers),
         flips=_rows(draws.flips, False, fillers),
+        colours=_rows(draws.colours, NEUTRAL, fillers),
         labels=_rows(draws.records["label"].astype(np.int64), 0, fillers),
         weights=_rows(np.ones(len(draws), np.float32), 0.0, fillers),
         count=stream.plan.batch,

@@ -7,6 +7,7 @@ from workers import launch, wait
 from ivvit_cli.errors import EnvironmentFault
 from ivvit_cli.training.guard import Guard, memory_guarded, not_finite
 from shards.stream.batch import Batch
+from shards.stream.colour import NEUTRAL
 
 pytest_plugins = ["training_fixtures"]
 
@@ -19,6 +20,7 @@ def make_batch(kind="video", count=3, frames=4):
         boxes=torch.tensor([[0.0, 0, 8, 8]] * count, dtype=torch.float64),
         cuts=torch.tensor([[0, 0, 8, 8]] * count),
         flips=torch.zeros(count, dtype=torch.bool),
+        colours=torch.tensor([NEUTRAL] * count),
         labels=torch.zeros(count, dtype=torch.int64),
         weights=torch.ones(count),
         count=count,

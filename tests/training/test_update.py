@@ -17,6 +17,7 @@ from ivvit_cli.training.job import job_of
 from ivvit_cli.training.optim import build_optimiser
 from ivvit_cli.training.update import Update, micro_batches
 from shards.stream.batch import Batch
+from shards.stream.colour import NEUTRAL
 
 pytest_plugins = ["training_fixtures"]
 
@@ -32,6 +33,7 @@ def make_batch(name, count, frames, weights=None, total=None):
         boxes=torch.tensor([[2.0, 3.0, 30.0, 35.0]] * count, dtype=torch.float64),
         cuts=torch.tensor([[0, 0, 40, 48]] * count),
         flips=torch.arange(count) % 2 == 0,
+        colours=torch.tensor([NEUTRAL] * count),
         labels=torch.arange(count) % 3,
         weights=torch.ones(count) if weights is None else torch.tensor(weights),
         count=total or count,
