@@ -28,26 +28,31 @@ class OnBad(StrEnum):
     FAIL = "fail"
 
 
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of WebDataset tars.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        *("-o", "--out"),
+        metavar="DIR",
+        help="Where to write, with links to the tars (default: beside them).",
+    ),
+]
+Splits = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=PATTERN", help="Tars of a split (default: as their names say)."),
+]
+ClassFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Class names, one a line, or a JSON list.")
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Tars at a time (default: one per core).")]
+
+
 def index(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of WebDataset tars.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--out",
-            metavar="DIR",
-            help="Where to write, with links to the tars (default: beside them).",
-        ),
-    ] = None,
+    folder: Folder,
+    out: Out = None,
     name: Annotated[str | None, typer.Option(help="Of the dataset (default: DIR's).")] = None,
-    split: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=PATTERN", help="Tars of a split (default: as their names say)."),
-    ] = None,
-    classes: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Class names, one a line, or a JSON list."),
-    ] = None,
+    split: Splits = None,
+    classes: ClassFile = None,
     kind: Annotated[
         Kind | None, typer.Option(help="What counts, where there are images and videos.")
     ] = None,
@@ -60,9 +65,7 @@ def index(
     on_bad: Annotated[
         OnBad, typer.Option(help="Leave out what cannot be read, or stop there.")
     ] = OnBad.SKIP,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Tars at a time (default: one per core).")
-    ] = None,
+    workers: Workers = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only find the tars, and look at some samples.")
     ] = False,
@@ -75,7 +78,7 @@ def index(
 
     Examples:
       ivvit data index /mnt/imagenet-wds --classes imagenet-classes.txt
-      ivvit data index /mnt/clips -o data/clips --split 'val=part-9*' --split 'train=part-*'
+      ivvit data index clips --split 'train=part-[0-8]*' --split 'val=part-9*'
     """
     from shards.convert.foreign.index import prepare_index
 
