@@ -38,7 +38,9 @@ def compile_blocks(model: JointModel, passes: int, backend: str = "inductor") ->
     from torch._dynamo import config  # a second of imports
 
     stages = model.encoder.stages()
-    expected = len({repr(stage) for stage in stages}) * passes
+    # The first beside a frozen backbone is of a kind of its own: its input has no gradient.
+    frozen = not all(parameter.requires_grad for parameter in model.encoder.vit.parameters())
+    expected = (len({repr(stage) for stage in stages}) + frozen) * passes
     # Beyond the limit, blocks would run uncompiled and nobody would hear of it.
     config.recompile_limit = max(config.recompile_limit, 2 * expected)
     for stage in stages:

@@ -13,12 +13,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor 
 CLIPS = torch.zeros(2, 4, 3, 32, 32)
 
 
-def compiled(passes: int, **changes: Any) -> tuple[JointModel, Compilations]:
+def compiled(
+    passes: int, backend: str = "eager", **changes: Any
+) -> tuple[JointModel, Compilations]:
     """A model whose blocks the tracer alone compiles: code generation takes long."""
     torch.compiler.reset()
+    torch.manual_seed(0)
     args = MODEL["backbone_args"] | {"depth": 4, "embed_dim": 8, "drop_path_rate": 0.1}
     model = build_model({**MODEL, "backbone_args": args, **changes}, {"a": 2})
-    return model, compile_blocks(model, passes, backend="eager")
+    return model, compile_blocks(model, passes, backend)
 
 
 def update(model: JointModel, x: torch.Tensor) -> None:
@@ -47,6 +50,27 @@ def test_blocks_that_drop_other_shares_of_paths_are_compiled_together() -> None:
 def test_blocks_of_two_kinds() -> None:
     _, compilations = compiled(1, temporal={"kind": "msca", "blocks": "last:2"})
     assert compilations.expected == 3  # plain without and with drop path, crossing
+
+
+@pytest.mark.parametrize("unit", ["lstm", "transformer"])
+def test_adapters_beside_a_frozen_backbone(unit: str) -> None:
+    """The first block's input has no gradient; units stay out, as LSTMs cannot be compiled."""
+    temporal = {"kind": "am_flow", "unit": {"kind": unit}}
+    model, compilations = compiled(2, temporal=temporal, freeze=["backbone"])
+    for _ in range(2):
+        update(model, CLIPS)
+        validate(model, CLIPS)
+    assert compilations.complaint() is None
+
+
+def test_compiled_adapters_have_the_gradients_of_others() -> None:
+    x, grads = torch.randn(2, 4, 3, 32, 32), []
+    for backend in ("eager", "aot_eager"):
+        model, _ = compiled(1, temporal={"kind": "am_flow"}, freeze=["backbone"], backend=backend)
+        model.eval()(x, "a").sum().backward()
+        grads.append([p.grad for p in model.parameters() if p.requires_grad])
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_dropped_paths_are_as_many_compiled_as_not() -> None:

@@ -12,8 +12,8 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from ivvit_cli.errors import UsageError
-from ivvit_cli.models.adapters.adapt import AdapterWeights, Placement, adapt
-from ivvit_cli.models.adapters.banks import AdapterSpec, adapter_spec, make_bank
+from ivvit_cli.models.adapters.adapt import PLACES, AdapterBank, AdapterWeights, Placement, adapt
+from ivvit_cli.models.adapters.banks import adapter_spec, make_bank
 from ivvit_cli.models.adapters.encoder import AdaptedEncoder, Additions, Features, Owner
 from ivvit_cli.models.adapters.units import TemporalUnit
 from ivvit_cli.models.attention import LeanAttention
@@ -63,16 +63,15 @@ def am_flow(
     def make(datasets: Sequence[str]) -> Additions:
         count = depth if last_frame else max(chosen) + 1
         added = [
-            AmFlowBlock(
-                make_flow(vit, **flow),
-                [TemporalUnit(spec.hidden, **unit) for _ in range(2)],
-                spec.placement,
-            )
-            if number in chosen
-            else AmFlowBlock(None, [], spec.placement)
+            AmFlowBlock(make_flow(vit, **flow) if number in chosen else None, spec.placement)
             for number in range(count)
         ]
-        return AmFlowAdditions(added, spec, vit.embed_dim, datasets)
+        units = [
+            [TemporalUnit(spec.hidden, **unit) for _ in PLACES] if number in chosen else []
+            for number in range(count)
+        ]
+        bank = make_bank(spec, vit.embed_dim, [block.channels for block in added], datasets)
+        return AmFlowAdditions(added, bank, units)
 
     encoder = AmFlowEncoder(vit, make, adapters, last_frame=last_frame, vote=vote)
     encoder.idle = not last_frame or flow["kind"] == "aligned"  # images are not aligned
@@ -115,34 +114,36 @@ class AmFlowEncoder(AdaptedEncoder):
 class AmFlowAdditions(Additions):
     """The adapters, flows and units of all blocks.
 
-    Attributes:
+    Args:
+        blocks: what runs them.
         bank: the adapters' weights.
-        blocks: the rest, block by block.
+        units: of each block, those on the embeddings of the adapters across attention and MLP; or
+            none.
     """
 
     def __init__(
         self,
         blocks: Sequence["AmFlowBlock"],
-        spec: AdapterSpec,
-        width: int,
-        datasets: Sequence[str],
+        bank: AdapterBank,
+        units: Sequence[Sequence[TemporalUnit]],
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.bank = make_bank(spec, width, [block.channels for block in blocks], datasets)
-        self.feature_dims = tuple(width for block in blocks for width in block.feature_dims)
+        self.blocks, self.bank = nn.ModuleList(blocks), bank
+        self.units = nn.ModuleList(nn.ModuleList(each) for each in units)
+        self.feature_dims = tuple(unit.out for each in units for unit in each)
         self.depth = len(blocks)
 
     def forward(
         self, number: int, block: Block, x: Tensor, frames: int | None, dataset: str
     ) -> tuple[Tensor, Features]:
         """Run a block with its adapters; see `Additions`."""
-        weights = self.bank.weights(number, dataset)
-        out: tuple[Tensor, Features] = self.blocks[number](block, x, frames, weights)
-        return out
+        weights, units = self.bank.weights(number, dataset), self.units[number]
+        x, *embeddings = self.blocks[number](block, x, frames, weights)
+        assert isinstance(units, nn.ModuleList)
+        return x, tuple(unit(e, frames) for unit, e in zip(units, embeddings, strict=False))
 
     def stages(self) -> list[nn.Module]:
-        """Return the blocks' own modules."""
+        """Return the blocks' own modules: without the units, as LSTMs cannot be compiled."""
         return list(self.blocks)
 
 
@@ -151,27 +152,22 @@ class AmFlowBlock(nn.Module):
 
     Args:
         flow: of the adapter across attention, if it is fed with one.
-        units: on the embeddings of the adapters across attention and MLP; or none.
         placement: `parallel`, from the branch's input, which is the block's before its LayerNorm,
             to the sum; or `serial`, after the branch.
 
     Attributes:
         channels: C of the flow, 0 without.
-        feature_dims: the widths of what the units return.
     """
 
-    def __init__(
-        self, flow: AmFlow | None, units: Sequence[TemporalUnit], placement: Placement
-    ) -> None:
+    def __init__(self, flow: AmFlow | None, placement: Placement) -> None:
         super().__init__()
-        self.flow, self.units, self.placement = flow, nn.ModuleList(units), placement
+        self.flow, self.placement = flow, placement
         self.channels = flow.channels if flow else 0
-        self.feature_dims = tuple(unit.out for unit in units)
 
     def forward(
         self, block: Block, x: Tensor, frames: int | None, weights: Mapping[str, AdapterWeights]
-    ) -> tuple[Tensor, Features]:
-        """Map tokens (B*T, N, D) to such and to features (B, D_i)."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Map tokens (B*T, N, D) to such and to either adapter's embeddings (B*T, N, hidden)."""
         normed = block.norm1(x)
         attn: LeanAttention = block.attn
         q, k, v = attn.split(attn.qkv(normed))
@@ -181,9 +177,7 @@ class AmFlowBlock(nn.Module):
         x, first = self._add(x, branch, weights["attn"], flow)
         branch = block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
         x, second = self._add(x, branch, weights["mlp"], None)
-        embeddings = (first, second)[: len(self.units)]
-        found = zip(self.units, embeddings, strict=True)
-        return x, tuple(unit(embedding, frames) for unit, embedding in found)
+        return x, first, second
 
     def _add(
         self, x: Tensor, branch: Tensor, weights: AdapterWeights, flow: Tensor | None

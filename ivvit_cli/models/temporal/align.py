@@ -56,9 +56,14 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """
     kind = torch.promote_types(q.dtype, torch.float32)
     with torch.autocast(q.device.type, enabled=False):
-        q, k, v = F.elu(q.to(kind)) + 1, F.elu(k.to(kind)) + 1, v.to(kind)
+        q, k, v = _phi(q.to(kind)), _phi(k.to(kind)), v.to(kind)
         sums = q @ (k.mT @ v)  # (B, heads, N, D), without any N x N
         return sums / (q @ k.sum(2).unsqueeze(-1) + _EPS)
+
+
+def _phi(x: Tensor) -> Tensor:
+    """Return elu(x) + 1; torch's own elu cannot be compiled on tensors that are not contiguous."""
+    return x.clamp(max=0).exp() + x.relu()
 
 
 class AligningEncoder(nn.Module):
