@@ -200,16 +200,17 @@ def optimise(
     steps: int,
     watch: Callable[[int], None] = lambda step: None,
 ) -> None:
-    """Train with AdamW at a rate that falls to 0."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=2e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
+    """Train with AdamW at a rate that rises, then falls to 0; heads alone at ten times the rate."""
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    rate = 2e-2 if all(name.startswith("heads.") for name in trained) else 2e-3
+    optimiser = torch.optim.AdamW(trained.values(), lr=rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
     for step in range(1, steps + 1):
         model.train()
         x, labels, dataset = next(batches)
         optimiser.zero_grad()
         F.cross_entropy(model(x, dataset), labels).backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
+        nn.utils.clip_grad_norm_(trained.values(), 1.0)
         optimiser.step()
         schedule.step()
         watch(step)
