@@ -81,6 +81,7 @@ def test_the_settings_of_msca() -> None:
     assert (optim.name, optim.lr, optim.momentum, optim.weight_decay) == ("sgd", 0.1, 0.9, 0)
     assert (optim.lr_schedule, optim.milestones, optim.gamma) == ("step", ("10ep",), 0.1)
     assert (recipe.eval.views, recipe.eval.average) == ("10x3", "logits")
+    assert (data.augment.short_side, data.augment.colour) == ((224, 329), 0.1)
 
 
 def test_tokshift_is_trained_as_msca_but_for_longer() -> None:
@@ -116,7 +117,36 @@ def test_the_settings_of_timesformer(name: str) -> None:
     assert (optim["milestones"], optim["gamma"]) == (("11ep", "14ep"), 0.1)
 
 
-@pytest.mark.parametrize("name", ["polyvit", "polyvit-scratch"])
+ISSUED = [
+    "tokshift-k400",
+    "msca-k400",
+    "timesformer-k400",
+    "timesformer-ssv2",
+    "timesformer-hr-k400",
+    "timesformer-l-k400",
+    "iv-vit-separate",
+    "polyvit",
+    "polyvit-in21k",
+    "polyvit-scratch",
+]
+
+
+def test_every_temporal_model_has_its_recipes() -> None:
+    assert set(ISSUED) <= set(RECIPES)
+
+
+def test_the_three_sources_of_polyvit() -> None:
+    rows = {name: load_recipe(name).model for name in ("polyvit", "polyvit-in21k")}
+    vivit = {"encoder.tubelet_*": "hf:google/vivit-b-16x2-kinetics400"}
+    images = {"encoder.vit.patch_embed.*": "timm:vit_base_patch16_224.orig_in21k"}
+    assert rows["polyvit"].parts == vivit
+    assert rows["polyvit-in21k"].parts == vivit | images
+    assert {row.weights for row in rows.values()} == {"weights/tokshift-k400.pth"}
+    scratch = load_recipe("polyvit-scratch").model
+    assert (scratch.weights, set(scratch.parts.values())) == (None, {None})
+
+
+@pytest.mark.parametrize("name", ["polyvit", "polyvit-in21k", "polyvit-scratch"])
 def test_polyvit_is_trained_as_iv_vit_but_on_other_batches(name: str) -> None:
     recipe, base = load_recipe(name), load_recipe("iv-vit")
     own = {"description", "model", "data"}

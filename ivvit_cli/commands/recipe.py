@@ -1,6 +1,7 @@
 """`ivvit recipe`: the recipes that come with ivvit, and the check of any recipe."""
 
 import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -130,27 +131,29 @@ def check(name: Name, overrides: Overrides = None, as_json: Json = False) -> Non
     head = job.model["head"]
     sized = head if head and datasets[head]["classes"] else None  # of an unknown size nothing fits
     weights = _check_weights(built, job.model["weights"], sized)
-    document = {"recipe": name, "model": model, "weights": weights, "datasets": datasets}
+    parts = {part: _check_part(built, part, each) for part, each in job.parts.items()}
+    document = {"recipe": name, "model": model, "weights": weights, "parts": parts}
+    document["datasets"] = datasets
     if as_json:
         console.print_json(document)
         return
     size = f"{model['parameters'] / 1e6:.1f} M parameters, {model['size']} px"
     rows = [("keys and values", "good", ""), ("backbone", "good", size)]
-    checked = {"weights": weights, **datasets}
+    checked = {"weights": weights, **parts, **datasets}
     rows += [(what, found["state"], found["detail"]) for what, found in checked.items()]
     console.table(f"Recipe {name}", ["what", "state", "detail"], rows)
-    if lacking := _lacking(job, weights, datasets):
+    if lacking := _lacking(job, [weights, *parts.values()], datasets):
         for hint in lacking:
             console.say(f"before training: {hint}")
     else:
         console.next_step(shlex.join(["ivvit", "train", "--recipe", name, *(overrides or [])]))
 
 
-def _lacking(job: "Job", weights: dict[str, Any], datasets: dict[str, Any]) -> list[str]:
+def _lacking(job: "Job", weights: Sequence[dict[str, Any]], datasets: dict[str, Any]) -> list[str]:
     """Return what to do before training can start: shards to make, weights to get."""
     from ivvit_cli.training.data import shard_command
 
-    hints = [f"{weights['detail']}: {weights['hint']}"] if weights["state"] != "good" else []
+    hints = [f"{each['detail']}: {each['hint']}" for each in weights if each["state"] != "good"]
     missing = (name for name in job.data if datasets[name]["state"] != "good")
     return hints + [shard_command(name, job.data[name]) for name in missing]
 
@@ -173,7 +176,7 @@ def _build(job: "Job", heads: dict[str, int]) -> "JointModel":
     from ivvit_cli.models import build_model
 
     with torch.device("meta"):
-        return build_model(job.model, heads)
+        return build_model(job.model, heads).to_empty(device="cpu")
 
 
 def _check_model(job: "Job", model: "JointModel") -> dict[str, Any]:
@@ -187,14 +190,24 @@ def _check_model(job: "Job", model: "JointModel") -> dict[str, Any]:
 
 def _check_weights(model: "JointModel", source: str | None, head: str | None) -> dict[str, Any]:
     from ivvit_cli.models import load_weights
-    from ivvit_cli.models.weights import is_remote
 
     if source is None:
         return {"state": "good", "detail": "random"}
+    return _check_source(source, lambda: load_weights(model, source, head).lines()[0])
+
+
+def _check_part(model: "JointModel", part: str, source: str) -> dict[str, Any]:
+    from ivvit_cli.models.weights import load_parts
+
+    return _check_source(source, lambda: load_parts(model, {part: source})[0])
+
+
+def _check_source(source: str, load: Callable[[], str]) -> dict[str, Any]:
+    from ivvit_cli.models.weights import is_remote
+
     if is_remote(source):
         return {"state": "good", "detail": f"{source}, fetched when training starts"}
     try:
-        report = load_weights(model.to_empty(device="cpu"), source, head)
+        return {"state": "good", "detail": load()}
     except EnvironmentFault as error:
         return {"state": "not there yet", "detail": source, "hint": error.hint}
-    return {"state": "good", "detail": report.lines()[0]}

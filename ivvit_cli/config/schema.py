@@ -112,6 +112,7 @@ class Model(Section):
     backbone_args: dict[str, Any] = Field(default_factory=dict)
     weights: str | None = None
     head: str | None = None  # the dataset that takes the classifier of the weights
+    parts: dict[str, str | None] = Field(default_factory=dict)  # parameters from other weights
     temporal: Temporal = NoTemporal()
     separate: tuple[Literal["patch", "pos", "cls"], ...] = ()  # embeddings that clips have alone
     freeze: tuple[str, ...] = ()  # `backbone`, or parameters' names in which * is anything

@@ -13,7 +13,7 @@ from ivvit_cli.models.freezing import freeze, frozen_modules
 from ivvit_cli.models.heads import Head, head_key
 from ivvit_cli.models.temporal import make_encoder
 
-_KEYS = ("backbone", "backbone_args", "freeze", "head", "separate", "temporal", "weights")
+_KEYS = ("backbone", "backbone_args", "freeze", "head", "parts", "separate", "temporal", "weights")
 
 
 class JointModel(nn.Module):
@@ -56,7 +56,8 @@ def build_model(model: Mapping[str, Any], heads: Mapping[str, int]) -> JointMode
         model: a recipe's `model:` section as plain values: `backbone` (a timm ViT), perhaps
             `backbone_args`, `temporal` (`{kind: ..., its options}`), `separate` (what clips have
             for themselves of the embeddings `patch`, `pos` and `cls`) and `freeze` (what is not
-            trained, see `freezing.freeze`). `weights` and `head` are left to `load_weights`.
+            trained, see `freezing.freeze`). `weights`, `head` and `parts` are left to
+            `load_weights` and `load_parts`.
         heads: the number of classes of each dataset.
 
     Raises:

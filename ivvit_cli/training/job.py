@@ -27,6 +27,11 @@ class Job:
     checkpoint: Section
     loader: Section
 
+    @property
+    def parts(self) -> dict[str, str]:
+        """The parts of the model that have weights of their own, and where these come from."""
+        return {part: source for part, source in self.model["parts"].items() if source}
+
 
 def job_of(recipe: "Recipe") -> Job:
     """Return a recipe as a job, its shards looked up where they lie on this machine."""

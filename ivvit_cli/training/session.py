@@ -13,7 +13,7 @@ from ivvit_cli.errors import InputError, UsageError
 from ivvit_cli.evaluation.device import choose_device
 from ivvit_cli.evaluation.frames import warn_of_small_frames
 from ivvit_cli.models import load_weights
-from ivvit_cli.models.weights import is_remote
+from ivvit_cli.models.weights import is_remote, load_parts
 from ivvit_cli.runs import find_checkpoint, read_meta
 from ivvit_cli.training.assemble import make_trainer, prepare
 from ivvit_cli.training.checkpoint import newest_intact
@@ -73,10 +73,12 @@ class Session:
         """
         prepared = self.prepare()
         source = prepared.job.model["weights"]
+        sources = (source, *prepared.job.parts.values())
+        remote = [each for each in sources if each and is_remote(each)]
         if self.resume:
             state = "those of the run's last checkpoint, if any"
-        elif source and is_remote(source):
-            state = f"{source}: fetched when training starts"
+        elif remote:
+            state = f"{', '.join(remote)}: fetched when training starts"
         else:
             state = next(iter(_load_weights(prepared)), "random")
         return prepared.plan() | {"weights": {"source": source, "state": state}}
@@ -170,8 +172,9 @@ class Session:
 
 
 def _load_weights(prepared: Prepared) -> list[str]:
-    source, head = prepared.job.model["weights"], prepared.job.model["head"]
-    if not source:
-        return []
-    classes = {name: each.dataset.classes for name, each in prepared.sources.items()}
-    return load_weights(prepared.model, source, head, classes).lines()
+    model, values = prepared.model, prepared.job.model
+    source, head, lines = values["weights"], values["head"], list[str]()
+    if source:
+        classes = {name: each.dataset.classes for name, each in prepared.sources.items()}
+        lines += load_weights(model, source, head, classes).lines()
+    return lines + load_parts(model, prepared.job.parts)

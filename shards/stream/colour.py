@@ -54,7 +54,7 @@ def _brighten(x: Tensor, factor: float) -> Tensor:
 
 def _saturate(x: Tensor, factor: float) -> Tensor:
     """Move frames (T, 3, H, W) away from their grey, or towards it."""
-    grey = torch.tensordot(x.new_tensor(_LUMA), x, dims=([0], [1]))[:, None]  # (T, 1, H, W)
+    grey: Tensor = torch.tensordot(x.new_tensor(_LUMA), x, dims=([0], [1]))[:, None]
     return (grey + factor * (x - grey)).clamp(0, 1)
 
 

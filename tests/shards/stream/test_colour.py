@@ -19,7 +19,8 @@ THEIRS = (
     functional.adjust_hue,
 )
 LOW, HIGH = (0.5, 0.5, 0.8, -0.5), (2.0, 3.0, 1.2, 0.5)
-CLOSE = {"rtol": 0, "atol": 5e-4}  # an eighth of a grey level: torchvision rounds the weights of grey
+# An eighth of a grey level: torchvision rounds the weights of grey.
+CLOSE = {"rtol": 0, "atol": 5e-4}
 
 
 def frames(*shape):
