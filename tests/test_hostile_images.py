@@ -26,6 +26,7 @@ ENTRIES = struct.pack("<2sHIH", b"II", 42, 8, 0xFFFF) + b"\x12\x01\x04\0\xff\xff
 Case = tuple[Callable[[Traps], bytes], str]
 CASES: dict[str, Case] = {
     "bomb.png": (lambda _: files.png(20_000, 20_000), TOO_LARGE),
+    "forty.png": (lambda _: files.png(8000, 6000), TOO_LARGE),
     "wide.png": (lambda _: files.png(70_000, 2), "a side of more than 65535"),
     "profile.png": (lambda _: files.png_with_bomb(b"iCCP"), NO_IMAGE),
     "text.png": (lambda _: files.png_with_bomb(b"zTXt"), NO_IMAGE),

@@ -152,16 +152,40 @@ def _tone_map(stream: Any, hdr: Hdr, size: dict[str, str]) -> Any:
     """Reduce to the final size, then map light and primaries to those of BT.709."""
     matrix = {} if _is_known(hdr.matrix) else {"in_color_matrix": "bt2020"}
     primaries = {} if _is_known(hdr.primaries) else {"pin": "bt2020"}
-    return (
+    stream = (
         stream.filter("scale", **size, **matrix)
         .filter("format", "gbrp16le")
-        .filter("zscale", tin=hdr.transfer, **primaries, t="linear", npl=_WHITE)
+        .filter("zscale", tin=hdr.transfer, **primaries, p="bt2020", t="linear", npl=_WHITE)
         .filter("format", "gbrpf32le")
-        .filter("zscale", p="bt709")
-        .filter("tonemap", "mobius", param=_LINEAR, desat=0, peak=_PEAK)
+    )
+    stream = _with_bt709(stream, hlg=hdr.transfer == "arib-std-b67")
+    return (
+        stream.filter("tonemap", "mobius", param=_LINEAR, desat=0, peak=_PEAK)
         .filter("zscale", t="bt709")
         .filter("format", "gbrp")
     )
+
+
+def _with_bt709(stream: Any, *, hlg: bool) -> Any:
+    """Change primaries, from BT.2020 to BT.709.
+
+    zscale has raised HLG's light to 1.2 channel by channel, after which saturated colours would
+    fall out of BT.709. So it is taken back (2.4 / 2.8 = 1 / 1.167) until the primaries are changed.
+    """
+    if hlg:
+        stream = _light_as(_signal(stream, "bt470bg"), "bt709")  # gamma 2.8 as if it were 2.4
+    stream = stream.filter("zscale", p="bt709")
+    if hlg:
+        stream = _light_as(_signal(stream, "bt709"), "bt470bg")
+    return stream
+
+
+def _signal(stream: Any, curve: str) -> Any:
+    return stream.filter("zscale", t=curve, agamma=0)  # the approximation ends at 1.5
+
+
+def _light_as(stream: Any, curve: str) -> Any:
+    return stream.filter("setparams", color_trc=curve).filter("zscale", t="linear", agamma=0)
 
 
 def _is_known(name: str) -> bool:

@@ -35,6 +35,11 @@ def needed_repair(log: str) -> Repair:
     return Repair(Hdr(*hdr.groups()) if hdr else None, bool(_INTERLACED.search(described)))
 
 
+def ends_early(done: Finished) -> bool:
+    """Return whether the file ends before it says that it does, which is no failure to ffmpeg."""
+    return "File ended prematurely" in _faults(done)
+
+
 def lacks_filter(done: Finished) -> bool:
     """Return whether this build of ffmpeg lacks a filter that it was asked for."""
     return done.code != 0 and "No such filter" in _faults(done)

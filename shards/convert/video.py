@@ -10,7 +10,7 @@ import simplejpeg
 from shards.convert.command import MAX_FRAMES, Repair, ffmpeg_command
 from shards.convert.errors import BadMedia
 from shards.convert.ffmpeg import find_ffmpeg
-from shards.convert.ffmpeglog import failure, lacks_filter, needed_repair
+from shards.convert.ffmpeglog import ends_early, failure, lacks_filter, needed_repair
 from shards.convert.gif import check_whole
 from shards.convert.media import sniff_kind
 from shards.convert.mjpeg import split_jpegs
@@ -101,6 +101,8 @@ def _checked(path: Path, done: Finished) -> Finished:
     if done.code:
         sniff_kind(path)  # raises for a file of no known format, in the words of `predict`
         raise ValueError(failure(done))
+    if ends_early(done):
+        raise ValueError("is cut short or damaged")
     return done
 
 

@@ -92,6 +92,36 @@ def test_other_kinds_of_pixels_become_rgb_png() -> None:
         assert np.array_equal(opened(image.data), expected)
 
 
+def test_rarer_pixels_become_rgb_png() -> None:
+    rgb = Image.fromarray(PIXELS)
+    grey = PIXELS[..., 0]
+    hidden = np.where(grey[..., None] > 128, 255, 0).astype(np.uint8)
+    wide = np.repeat(grey.astype(np.uint16)[..., None] * 257, 3, 2)
+    masked = rgb.quantize(8)
+    frames = [Image.fromarray(frame) for frame in make_frames(3, 40, 60)]
+    exact = {"lossless": True, "exact": True}  # also of what nobody sees
+    rest = {"save_all": True, "append_images": frames[1:], "duration": 100}
+    cases = [
+        (saved(Image.fromarray(np.dstack([grey, hidden])), format="PNG"), np.dstack([grey] * 3)),
+        (saved(Image.fromarray(np.dstack([PIXELS, hidden])), format="WEBP", **exact), PIXELS),
+        (saved(masked, format="PNG", transparency=bytes([0, 128, 255])), masked.convert("RGB")),
+        (saved(masked, format="GIF", transparency=3), masked.convert("RGB")),
+        (saved(frames[0], format="WEBP", lossless=True, **rest), frames[0]),
+        (saved(frames[0], format="PNG", **rest), frames[0]),
+        (saved(Image.fromarray(wide[..., 0]), format="TIFF"), np.dstack([grey] * 3)),
+        (saved(rgb.convert("CMYK"), format="TIFF"), rgb.convert("CMYK").convert("RGB")),
+        (saved(rgb.convert("YCbCr"), format="TIFF"), rgb.convert("YCbCr").convert("RGB")),
+    ]
+    for data, expected in cases:
+        image = encode_image(data)
+        assert np.abs(opened(image.data).astype(int) - np.asarray(expected)).max() <= 1
+
+
+def test_pixels_without_a_known_range_are_refused() -> None:
+    with pytest.raises(ValueError, match="no known range"):
+        encode_image(saved(Image.new("F", (8, 8)), format="TIFF"))
+
+
 def test_cmyk_jpeg_becomes_rgb_png() -> None:
     data = saved(Image.fromarray(PIXELS).convert("CMYK"), format="JPEG", quality=95)
     image = encode_image(data)
@@ -142,6 +172,24 @@ def test_a_picture_of_too_many_pixels_is_refused_by_its_header() -> None:
     bomb = saved(Image.new("1", (20_000, 20_000)), format="PNG")
     with pytest.raises(ValueError, match="more than 40 Mpx"):
         encode_image(bomb)
+
+
+def test_a_picture_of_one_endless_row_is_refused() -> None:
+    with pytest.raises(ValueError, match="a side of more than 65535"):
+        encode_image(saved(Image.new("L", (70_000, 1)), format="PNG"))
+
+
+def test_a_jpeg_of_many_scans_is_refused_and_its_thumbnail_does_not_count() -> None:
+    side = Image.new("L", (3000, 3000), 128)
+    data = saved(side, format="JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    many = data[:-2] + last * 95 + b"\xff\xd9"
+    with pytest.raises(ValueError, match="has more than 100 scans"):
+        encode_image(many)
+    with pytest.raises(ValueError, match="has more than 100 scans"):
+        decoded_size(many, "jpg")
+    comment = b"\xff\xfe" + (2 + 4000).to_bytes(2) + b"\xff\xda" * 2000
+    assert encode_image(data[:2] + comment + data[2:]).codec == "jpg"
 
 
 def test_damaged_metadata_does_not_cost_the_picture() -> None:
