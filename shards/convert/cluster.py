@@ -27,9 +27,9 @@ def write_shards_by_ray(
 ) -> None:
     """Convert and write every shard, each by one core of the cluster, item after item.
 
-    The cluster is the one that Ray finds (RAY_ADDRESS, or one started on this machine), else one
-    of this machine alone. Its machines need the same sources, the same folder and the same ffmpeg
-    under the same paths. `workers` bounds how many shards are converted at a time.
+    The cluster is the one of RAY_ADDRESS or of which this machine is one, else this machine alone.
+    Its machines need the same sources, the same folder and the same ffmpeg under the same paths.
+    `workers` bounds how many shards are converted at a time.
 
     Raises:
         EnvironmentFault: Ray is not installed or cannot be started, or a machine of the cluster
@@ -40,7 +40,7 @@ def write_shards_by_ray(
     if not plans:
         return
     everywhere = replace(job, out=job.out.absolute())
-    with _connected() as ray:
+    with _connected(workers) as ray:
         limit = workers or _QUEUED * int(ray.cluster_resources().get("CPU", 1))
         counter = ray.remote(num_cpus=0)(_Counter).remote()
         convert = ray.remote(num_cpus=1)(_convert)
@@ -58,7 +58,7 @@ def write_shards_by_ray(
 
 
 @contextmanager
-def _connected() -> Iterator[Any]:
+def _connected(workers: int | None) -> Iterator[Any]:
     """Connect to a cluster, and at the end leave it; what is still running ends with that."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent without being asked
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -70,15 +70,26 @@ def _connected() -> Iterator[Any]:
         ) from None
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        _init(ray, workers)
     except (OSError, RuntimeError, ValueError) as error:
-        raise EnvironmentFault(f"Ray cannot be started: {error}") from None
+        summary = str(error).partition("\n")[0]
+        raise EnvironmentFault(f"Ray cannot be started: {summary}") from None
     try:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray's exits with 15, after a C++ trace
         yield ray
     finally:
         ray.shutdown()
+
+
+def _init(ray: Any, workers: int | None) -> None:
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        ray.init(address="auto", **quiet)
+    except ConnectionError:  # there is none
+        if "RAY_ADDRESS" in os.environ:
+            raise
+        ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
 
 
 class _Counter:
