@@ -1,0 +1,45 @@
+"""The benchmark for GPUs runs from end to end, on the CPU with a tiny model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import clean_environment
+
+ROOT = Path(__file__).parents[1]
+
+
+def bench_gpu(*args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bench.gpu", *args]
+    environment = clean_environment() | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_it_measures_every_row_and_writes_its_files(tmp_path: Path) -> None:
+    done = bench_gpu("--tiny", "--device", "cpu", "--name", "try", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "try.json").read_text())
+    rows = {row["what"]: row for row in found["rows"]}
+    for passes in ("training", "inference"):
+        for place in ("memory, compiled", "shards, compiled", "memory, eager"):
+            row = rows[f"{passes}, 2 frames, from {place}"]
+            assert row["clips_per_second"] > 0
+            assert row["share_of_ceiling"] == pytest.approx(row["tflops"] / found["ceiling"])
+            assert ("data_wait" in row) == ("shards" in place)
+    flops = [rows[f"{x}, 2 frames, from memory, eager"] for x in ("training", "inference")]
+    trained, inferred = (row["tflops"] / row["clips_per_second"] for row in flops)
+    assert 2.5 < trained / inferred < 3
+    ratios = [(row["what"], row.get("compiled")) for row in found["ratios"]]
+    for name in ("TokenShift over plain", "MSCA-KV over plain", "MSCA-pKV over plain"):
+        assert {(name, False), (name, True)} <= set(ratios)
+    assert "This ran on no GPU" in (tmp_path / "try.md").read_text()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_gpu_it_says_so() -> None:
+    done = bench_gpu()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: there is no CUDA device")
