@@ -6,7 +6,6 @@ Companions on generated data: test_convert.py, test_sources.py, test_video.py, t
 import io
 import json
 import pickle
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,10 +16,7 @@ from media import run_ffmpeg
 from PIL import Image
 
 from shards.convert.dataset import convert
-from shards.convert.media import sniff_kind
 from shards.convert.verify import verify
-from shards.convert.video import read_video
-from shards.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -92,41 +88,3 @@ def test_kinetics_videos_are_all_there(real_data: Path, tmp_path: Path) -> None:
     on_disk = list((root / "val").glob("*/*.mp4"))
     assert report.splits.keys() == {"val"}
     assert (report.written, report.skipped) == (len(on_disk), 0)
-
-
-@pytest.mark.parametrize("source", ["imagefolder", "videofolder"])
-def test_odd_and_hostile_files_are_converted_or_listed(real_data, tmp_path, source) -> None:
-    """Every file that is of the other kind, or neither, is left out with a reason."""
-    report = convert(source, real_data / "robustness", tmp_path / "out")
-    files = list((real_data / "robustness").glob("*/*"))
-    assert report.listed == len(files) == report.written + report.skipped
-    kinds = Counter(kind_of(path) for path in files)
-    assert 0 < report.written <= kinds["image" if source == "imagefolder" else "video"] + 3
-    reasons = [json.loads(line) for line in (tmp_path / "out/skipped.jsonl").open()]
-    assert all(row["reason"] and "\n" not in row["reason"] for row in reasons)
-    assert str(real_data) not in (tmp_path / "out/skipped.jsonl").read_text()
-    assert verify(tmp_path / "out").ok
-
-
-def kind_of(path: Path) -> str:
-    try:
-        return sniff_kind(path)
-    except InputError:
-        return "neither"
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "derived/truncated_k400_first300k.mp4",
-        "derived/truncated_ucf_first60k.avi",
-        "derived/text_named_as.mp4",
-        "video/decord_corrupted.mp4",
-        "video/exoplayer_invalid-bitstream.webm",
-        "video/mp4parse_zero_empty_stsc.mp4",
-        "video/small_mp4-with-audio.mp4",
-    ],
-)
-def test_broken_real_videos_are_refused(real_data: Path, name: str) -> None:
-    with pytest.raises(InputError, match=name):
-        read_video(real_data / "robustness" / name)
