@@ -1,11 +1,13 @@
 """AM Flow in a block of ViT-B: peak memory and time, against an implementation that keeps maps."""
 
 import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,37 +24,56 @@ MIB = 2**20
 
 def main() -> None:
     """Print a table per number of tokens, of one clip."""
-    spawn = multiprocessing.get_context("spawn")  # a fresh heap for every figure
-    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
-        for tokens in TOKENS:
-            rows = []
-            for flow, how in ROWS:
-                both = [pool.submit(measure, flow, how, t, tokens).result() for t in FRAMES]
-                memory = [f"{each[0]:.0f}" for each in both]
-                seconds = [f"{each[1]:.2f}" for each in both]
-                rows.append([flow, how or "blockwise", *memory, *seconds])
-            figures = [f"{unit} T={t}" for unit in ("MiB", "s") for t in FRAMES]
-            title = f"N = {tokens}, 12 heads, forward and backward of one clip"
-            print_table(title, ["flow", "maps", *figures], rows)
+    for tokens in TOKENS:
+        rows = []
+        for flow, how in ROWS:
+            memory = [f"{alone(peak, flow, how, t, tokens):.0f}" for t in FRAMES]
+            times = [f"{alone(seconds, flow, how, t, tokens):.2f}" for t in FRAMES]
+            rows.append([flow, how or "blockwise", *memory, *times])
+        figures = [f"{unit} T={t}" for unit in ("MiB", "s") for t in FRAMES]
+        title = f"N = {tokens}, 12 heads, forward and backward of one clip"
+        print_table(title, ["flow", "maps", *figures], rows)
 
 
-def measure(flow: str, how: str, frames: int, tokens: int) -> tuple[float, float]:
-    """Return the peak of memory (MiB above what the block and its input take) and the seconds.
+def alone(figure: Callable[..., float], *case: Any) -> float:
+    """Return a figure of a process that does nothing else."""
+    # whatever is freed goes back to the system at once, so that what is resident is in use
+    lean = {"MALLOC_MMAP_THRESHOLD_": "65536"} if figure is peak else {}
+    os.environ.update(lean)
+    try:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            return pool.submit(figure, *case).result()
+    finally:
+        for name in lean:
+            del os.environ[name]
 
-    Seconds are the process's CPU time on one thread, or those of the device, after a first run.
-    """
+
+def peak(flow: str, how: str, frames: int, tokens: int) -> float:
+    """Return the peak of memory above what the block and its input take, in MiB."""
+    step = block_step(flow, how, frames, tokens)
+    return peak_of_device(step) if torch.cuda.is_available() else peak_of_process(step)
+
+
+def seconds(flow: str, how: str, frames: int, tokens: int) -> float:
+    """Return the process's CPU time on one thread, or the device's time, after a first run."""
+    step = block_step(flow, how, frames, tokens)
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+    step()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = clock()
+    step()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return clock() - start
+
+
+def block_step(flow: str, how: str, frames: int, tokens: int) -> Callable[[], None]:
+    """Return a function that runs a frozen block with its adapters forward and backward."""
     torch.set_num_threads(1)
     if how == "naive":
         module = sys.modules[AmFlow.__module__]
         vars(module).update(change_of_maps=naive_change, received_attention=naive_received)
-    step = block_step(flow, frames, tokens)
-    if torch.cuda.is_available():
-        return peak_of_device(step), seconds_of(step, wait=torch.cuda.synchronize)
-    return peak_of_process(step), seconds_of(step, wait=lambda: None)
-
-
-def block_step(flow: str, frames: int, tokens: int) -> Callable[[], None]:
-    """Return a function that runs a frozen block with its adapters forward and backward."""
     section = {
         "backbone": PATCHES[tokens],
         "backbone_args": {"img_size": 224, "depth": 1},
@@ -92,16 +113,6 @@ def resident(name: str) -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
     (line,) = (line for line in lines if line.startswith(f"{name}:"))
     return int(line.split()[1]) / 1024
-
-
-def seconds_of(step: Callable[[], None], wait: Callable[[], object]) -> float:
-    """Return what one more run takes."""
-    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
-    wait()
-    start = clock()
-    step()
-    wait()
-    return clock() - start
 
 
 def naive_change(q: Tensor, k: Tensor, frames: int, scale: float) -> Tensor:
