@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ def write_shards_by_ray(
 ) -> None:
     """Convert and write every shard, each by one core of the cluster, item after item.
 
-    The cluster is the one of RAY_ADDRESS or of which this machine is one, else this machine alone.
+    The cluster is the one that this process is connected to, else that of RAY_ADDRESS or of which
+    this machine is one, else this machine alone.
     Its machines need the same sources, the same folder and the same ffmpeg under the same paths.
     `workers` bounds how many shards are converted at a time.
 
@@ -39,27 +41,35 @@ def write_shards_by_ray(
     """
     if not plans:
         return
-    everywhere = replace(job, out=job.out.absolute())
     with _connected(workers) as ray:
         limit = workers or _QUEUED * int(ray.cluster_resources().get("CPU", 1))
         counter = ray.remote(num_cpus=0)(_Counter).remote()
         convert = ray.remote(num_cpus=1)(_convert)
-        ffmpeg = _ffmpeg(job)
-        waiting = [_everywhere(plan) for plan in reversed(plans)]
-        running: list[Any] = []
+        everywhere, ffmpeg = replace(job, out=job.out.absolute()), _ffmpeg(job)
+        tasks = (convert.remote(everywhere, _everywhere(plan), ffmpeg, counter) for plan in plans)
         told = 0
-        while waiting or running:
-            while waiting and len(running) < limit:
-                running.append(convert.remote(everywhere, waiting.pop(), ffmpeg, counter))
-            done, running = ray.wait(running, timeout=_PERIOD)
-            _collect(ray, done)
+        for _ in _run(ray, tasks, limit):
             told += _tell(tell, ray.get(counter.take.remote()))
         _tell(tell, sum(len(plan.items) for plan in plans) - told)  # what was still on its way
 
 
+def _run(ray: Any, tasks: Iterator[Any], limit: int) -> Iterator[None]:
+    """Let tasks run, so many at a time, and yield now and then until all have ended."""
+    running = list(islice(tasks, limit))
+    try:
+        while running:
+            done, running = ray.wait(running, timeout=_PERIOD)
+            _collect(ray, done)
+            running += islice(tasks, len(done))
+            yield
+    finally:
+        for task in running:
+            ray.cancel(task, force=True)
+
+
 @contextmanager
 def _connected(workers: int | None) -> Iterator[Any]:
-    """Connect to a cluster, and at the end leave it; what is still running ends with that."""
+    """Connect to a cluster, and at the end leave it; one that was connected to before stays so."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent without being asked
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -68,6 +78,9 @@ def _connected(workers: int | None) -> Iterator[Any]:
         raise EnvironmentFault(
             "the engine ray needs the package ray", hint="pip install 'ivvit[ray]'"
         ) from None
+    if ray.is_initialized():
+        yield ray
+        return
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         _init(ray, workers)
