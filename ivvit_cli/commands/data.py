@@ -1,5 +1,6 @@
 """`ivvit data`: which folders of shards there are, what is in one, and whether it is sound."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from shards.index import DatasetInfo
     from shards.stream.reader import Split
 
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of shards.")]
+Place = Annotated[str, typer.Argument(metavar="DIR|URL", help="A folder of shards.")]
+Folder = Annotated[str, typer.Argument(metavar="DIR", help="A folder of shards.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 COLUMNS = 12  # pictures in a row of the contact sheet
@@ -24,7 +26,7 @@ OF_VIDEOS = ("fps", "quality", "layout")  # options that images are converted wi
 
 def ls(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="Where to look (default: data).")
+        str | None, typer.Argument(metavar="[DIR|URL]", help="Where to look (default: data).")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -33,32 +35,30 @@ def ls(
     Examples:
       ivvit data ls
       ivvit data ls /mnt/shards --json
+      ivvit data ls s3://bucket/shards
     """
     from ivvit_cli.config import resolve_shards
 
-    top = folder or resolve_shards("data")
-    if not top.is_dir():
-        raise InputError(f"{top}: no such folder", hint="ivvit shard --help")
+    top = folder or str(resolve_shards("data"))
     found = list(_find(top))
     if as_json:
         console.print_json([_document(path, info) for path, info in found])
         return
     rows = [
-        (str(path), info.kind, len(info.classes), _splits(info), _size(info))
-        for path, info in found
+        (path, info.kind, len(info.classes), _splits(info), _size(info)) for path, info in found
     ]
     console.table(f"Shards in {top}", ["folder", "kind", "classes", "samples", "size"], rows)
     if found:
-        console.next_step(f"ivvit data show {found[0][0]}")
+        console.next_step(shlex.join(["ivvit", "data", "show", found[0][0]]))
 
 
 def show(
-    folder: Folder,
+    folder: Place,
     split: Annotated[str | None, typer.Option(help="Split to picture (default: first).")] = None,
     count: Annotated[int, typer.Option("-n", min=1, help="Samples on the contact sheet.")] = 24,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="PNG", help="(default: DIR/contact-sheet.png)"),
+        typer.Option("-o", "--out", metavar="PNG", help="(default: contact-sheet.png in DIR)"),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -67,22 +67,26 @@ def show(
     Examples:
       ivvit data show data/ucf101
       ivvit data show data/ucf101 --split test -n 60 -o ucf.png
+      ivvit data show s3://bucket/shards/ucf101 -o ucf.png
     """
     from shards.convert.folder import CONTACT_SHEET
-    from shards.index import read_dataset_info
+    from shards.stream.reader import open_dataset
+    from shards.urls import is_url
 
-    info = read_dataset_info(folder)
+    dataset = open_dataset(folder)
+    info = dataset.info
     name = split or next(iter(info.splits))
     if name not in info.splits:
         raise UsageError(f"{folder}: has no split {name}", hint=f"use {', '.join(info.splits)}")
-    path = out or folder / CONTACT_SHEET
-    _draw(folder, name, count, path)
+    path = out or Path("" if is_url(folder) else folder, CONTACT_SHEET)
+    _draw(dataset[name], count, path)
     if as_json:
         console.print_json(_document(folder, info) | {"contact_sheet": str(path)})
         return
     _summarise(info)
     console.say(f"contact sheet: {path}")
-    console.next_step(f"ivvit data verify {folder}")
+    if not is_url(folder):
+        console.next_step(shlex.join(["ivvit", "data", "verify", folder]))
 
 
 def verify(folder: Folder, as_json: Json = False) -> None:
@@ -96,9 +100,15 @@ def verify(folder: Folder, as_json: Json = False) -> None:
     """
     from shards.convert.report import counted
     from shards.convert.verify import verify as check
+    from shards.urls import is_url
 
+    if is_url(folder):
+        raise UsageError(
+            f"{folder}: verify reads folders of this machine",
+            hint="what is fetched from a URL is checked as it comes; to check all, copy it here",
+        )
     with console.progress("verify", None, "shards") as bar:
-        report = check(folder, on_progress=lambda done, total: bar.advance())
+        report = check(Path(folder), on_progress=lambda done, total: bar.advance())
     if as_json:
         console.print_json(report.document())
     elif report.problems:
@@ -112,20 +122,19 @@ def verify(folder: Folder, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def _find(top: Path) -> Iterator[tuple[Path, "DatasetInfo"]]:
-    from shards.index import DATASET_FILE, read_dataset_info
+def _find(top: str) -> Iterator[tuple[str, "DatasetInfo"]]:
+    from shards.stream.store import find_datasets, read_manifest
 
-    for path in sorted({top, *(entry for entry in top.iterdir() if entry.is_dir())}):
-        if (path / DATASET_FILE).is_file():
-            try:
-                yield path, read_dataset_info(path)
-            except InputError as error:
-                console.warn(error.message)
+    for place in find_datasets(top):
+        try:
+            yield place, read_manifest(place)
+        except InputError as error:
+            console.warn(error.message)
 
 
-def _document(path: Path, info: "DatasetInfo") -> dict[str, Any]:
+def _document(folder: str, info: "DatasetInfo") -> dict[str, Any]:
     return {
-        "folder": str(path),
+        "folder": folder,
         "dataset": info.name,
         "kind": info.kind,
         "splits": {
@@ -161,11 +170,9 @@ def _summarise(info: "DatasetInfo") -> None:
     console.say(f"{made} with: {options}; {' '.join(' '.join(t) for t in info.tools.items())}")
 
 
-def _draw(folder: Path, split: str, count: int, path: Path) -> None:
+def _draw(samples: "Split", count: int, path: Path) -> None:
     from shards.convert.contact import write_contact_sheet
-    from shards.stream.reader import open_dataset
 
-    samples = open_dataset(folder)[split]
     count = min(count, len(samples))
     chosen = [place * len(samples) // count for place in range(count)]
     try:

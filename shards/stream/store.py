@@ -19,6 +19,7 @@ from shards.stream.remote.cache import Cache, NoRoom
 from shards.stream.remote.download import download
 from shards.stream.remote.folder import RemoteFolder
 from shards.stream.remote.shards import RemoteShards, no_room
+from shards.urls import is_url
 
 _HEADER = 1 << 20  # bytes: more than any header of an index
 
@@ -107,3 +108,32 @@ class RemoteStore:
                 f"which does not fit {split.samples} samples of {split.frames} frames"
             )
         return size
+
+
+def find_datasets(place: str) -> list[str]:
+    """Return `place` and the folders in it, as far as they hold a dataset.json; or their URLs.
+
+    Raises:
+        InputError: there is no such folder.
+        UsageError, EnvironmentFault: as `RemoteFolder`.
+    """
+    if is_url(place):
+        return RemoteFolder(place).find(DATASET_FILE)
+    top = Path(place)
+    if not top.is_dir():
+        raise InputError(f"{top}: no such folder", hint="ivvit shard --help")
+    folders = sorted({top, *(entry for entry in top.iterdir() if entry.is_dir())})
+    return [str(folder) for folder in folders if (folder / DATASET_FILE).is_file()]
+
+
+def read_manifest(place: str) -> DatasetInfo:
+    """Read the dataset.json of a folder or a URL, and nothing else.
+
+    Raises:
+        InputError: there is none, or it is not valid.
+        UsageError, EnvironmentFault: as `RemoteFolder`.
+    """
+    if not is_url(place):
+        return read_dataset_info(Path(place))
+    text = RemoteFolder(place).read(DATASET_FILE)
+    return parse_dataset_info(text, f"{place}/{DATASET_FILE}")

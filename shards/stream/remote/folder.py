@@ -63,6 +63,22 @@ class RemoteFolder:
             return None
         return size
 
+    def find(self, name: str) -> list[str]:
+        """Return this folder's URL if it holds a file, else those of the folders in it that do.
+
+        Raises:
+            InputError: there is no such folder.
+        """
+        if self._holds(name):
+            return [self.url]
+        entries = self._tried("", lambda: self._system.ls(self._root, detail=True))
+        inner = (entry["name"] for entry in entries if entry["type"] == "directory")
+        folders = sorted(path.rstrip("/").rpartition("/")[2] for path in inner)
+        return [f"{self.url}/{each}" for each in folders if self._holds(f"{each}/{name}")]
+
+    def _holds(self, name: str) -> bool:
+        return bool(self._tried(name, lambda: self._system.exists(self._path(name))))
+
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return the bytes from start to end of each range of a file, all at the same time.
 
