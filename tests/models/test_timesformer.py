@@ -107,6 +107,22 @@ def test_only_time_embeddings_see_the_order_of_frames(kind: str) -> None:
         )
 
 
+@pytest.mark.parametrize("kind", WITH_TIME)
+def test_a_clip_read_backwards_with_mirrored_times_is_the_clip(kind: str) -> None:
+    model = timesformer(kind).double()
+    clips = images(2, 4, 3, 16, 16).double()
+    forwards = model(clips, "a")
+    with torch.no_grad():
+        model.encoder.time_embed.copy_(model.encoder.time_embed.flip(1))
+    torch.testing.assert_close(model(clips.flip(1), "a"), forwards, rtol=1e-12, atol=1e-12)
+
+
+def test_attention_over_one_frame_is_attention() -> None:
+    """The image path leaves out what a softmax over one token cannot change."""
+    block, x = timesformer(qk_norm=True).double().encoder.vit.blocks[1], images(3, 5, 24).double()
+    torch.testing.assert_close(block(x, 1), block(x, None), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_clips_of_a_batch_do_not_meet(kind: str) -> None:
     model = timesformer(kind).double()

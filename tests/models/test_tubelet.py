@@ -50,6 +50,17 @@ def test_a_clip_as_the_naive_implementation(frames: int, depth: int) -> None:
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-10)
 
 
+def test_a_clip_read_backwards_through_mirrored_tubelets_is_the_clip() -> None:
+    model = polyvit(6, 3).double()
+    clips = images(2, 6, 3, 16, 16).double()
+    forwards, encoder = model(clips, "a"), model.encoder
+    with torch.no_grad():
+        encoder.tubelet_embed.weight.copy_(encoder.tubelet_embed.weight.flip(2))
+        own, *moments = encoder.tubelet_pos.split((1, 4, 4), dim=1)
+        encoder.tubelet_pos.copy_(torch.cat((own, *moments[::-1]), dim=1))
+    torch.testing.assert_close(model(clips.flip(1), "a"), forwards, rtol=1e-12, atol=1e-12)
+
+
 def test_images_pass_as_through_the_plain_vit() -> None:
     model, plain, x = polyvit(), small_model(), images(3, 3, 16, 16)
     plain.encoder.vit.load_state_dict(model.encoder.vit.state_dict())
