@@ -3,12 +3,15 @@
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import layouts
 import pytest
 from media import make_frames, write_image, write_video
 
+from shards.convert.dataset import convert
+from shards.convert.parts import Part
 from shards.convert.sources import SOURCES
 
 
@@ -162,3 +165,84 @@ def test_a_protocol_and_a_rate_reach_the_manifest(ivvit, tmp_path: Path) -> None
     manifest = json.loads((tmp_path / "b/dataset.json").read_text())
     assert (manifest["options"]["fps"], manifest["options"]["short_side"]) == (30.0, None)
     assert manifest["splits"]["train"]["duplicate"] == 1
+
+
+SMALL = ("--shard-size", "13k")  # three shards a split of the pets
+
+
+@pytest.fixture
+def in_array(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make this process a task of an array that begins at 0."""
+
+    def be(task: int, last: int = 2, count: int = 3) -> None:
+        values = {"ID": task, "MIN": 0, "MAX": last, "STEP": 1, "COUNT": count}
+        for name, value in values.items():
+            monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+
+    return be
+
+
+def test_the_tasks_of_an_array_convert_a_part_each(ivvit_here, in_array, pets: Path) -> None:
+    command = ("shard", "imagefolder", "pets", "-o", "out", *SMALL)
+    in_array(1)
+    first = ivvit_here(*command)
+    assert first.code == 0
+    assert "part 1/3, by SLURM_ARRAY_TASK_ID; with --part all: everything\n" in first.stderr
+    assert "part 1/3: 6 listed, 0 skipped, 6 written to out\n" in first.stderr
+    assert "not there yet: 4 shards, of parts 0,2 of 3" in first.stderr
+    again = "ivvit shard imagefolder pets --out out --shard-size 13k"
+    assert f"next: {again} --finalize\n" in first.stderr
+    in_array(0)
+    second = ivvit_here(*command, "--json")
+    assert (second.json["part"], second.json["finished"]) == ("0/3", False)
+    assert second.json["missing_parts"] == "2"
+    missing = ivvit_here(*command, "--finalize")
+    assert missing.code == 1
+    assert "2 of 6 shards are missing: pets-train-000002.tar, pets-val-000002.tar" in missing.stderr
+    assert (
+        f"hint: sbatch --array=2 --wrap '{again} --part $SLURM_ARRAY_TASK_ID/3' "
+        f"or, here: {again} --part all\n" in missing.stderr
+    )
+    last = ivvit_here(*command, "--part", "2/3")
+    assert "16 listed, 0 missing, 0 skipped, 16 written to out\n" in last.stderr
+    assert "next: ivvit data show out\n" in last.stderr
+    assert ivvit_here(*command, "--finalize", "--json").json["written"] == 16
+
+
+def test_all_parts_are_converted_when_asked(ivvit_here, in_array, pets: Path) -> None:
+    in_array(1)
+    done = ivvit_here("shard", "imagefolder", "pets", *SMALL, "--part", "all", "--json")
+    assert (done.json["part"], done.json["written"]) == ("all", 16)
+
+
+def test_a_dry_run_of_a_part_counts_its_items(ivvit_here, pets: Path) -> None:
+    done = ivvit_here("shard", "imagefolder", "pets", *SMALL, "--part", "0/3", "--dry-run")
+    assert "part 0/3: 6 listed; nothing was converted\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (("--part", "3/3"), 2, "part 3/3: 3 parts are counted from 0 to 2"),
+        (("--part", "0/3", "--finalize"), 2, "--finalize: is of all parts, and takes no --part"),
+        (("--finalize",), 3, "no such folder of shards"),
+        ((), 2, "SLURM_ARRAY_TASK_ID is 2, but the tasks of its array do not follow one another"),
+    ],
+)
+def test_a_part_that_makes_no_sense_is_one_line(
+    ivvit_here, in_array, pets, args, code, message
+) -> None:
+    in_array(2, last=9, count=4)
+    done = ivvit_here("shard", "imagefolder", "pets", *args)
+    assert (done.code, done.stdout) == (code, "")
+    assert f"{message}\n" in done.stderr
+
+
+def test_what_killed_parts_left_is_told_as_a_command(
+    ivvit_here, tmp_path: Path, pets: Path
+) -> None:
+    convert("imagefolder", pets, tmp_path / "out", shard_size=13 << 10, part=Part(0, 3))
+    (tmp_path / "out/parts.json").unlink()  # as if it had been an undivided run
+    done = ivvit_here("shard", "imagefolder", "pets", "-o", "out", *SMALL, "--finalize")
+    again = "ivvit shard imagefolder pets --out out --shard-size 13k --part all"
+    assert (done.code, done.stderr.splitlines()[-1]) == (1, f"hint: {again}")
