@@ -20,14 +20,15 @@ from bench.paired import print_table
 from ivvit_cli.demo.datasets import DIRECTION, ORDER, DemoSet
 from shards.convert.dataset import convert
 
-ITERATIONS, EVERY = 2000, 50
+ITERATIONS, EVERY = 3000, 50
 LEARNT, DONE = 85.0, 99.0  # percent: what counts, and what ends a training early
 MODELS = {
     "frame-wise": "{kind: none}",
     "space only": "{kind: space_only}",
     "TokenShift": "{kind: token_shift, fold_div: 4}",
     "MSCA-KV": "{kind: msca, variant: KV}",
-    "MSCA-pKV": "{kind: msca, variant: pKV, backward: 1, forward: 1}",
+    "MSCA-pKV, 1 + 1 tokens": "{kind: msca, variant: pKV, backward: 1, forward: 1}",
+    "MSCA-pKV, 8 + 8 of 17": "{kind: msca, variant: pKV}",
     "TimeSformer, divided": "{kind: divided, frames: 8}",
     "TimeSformer, joint": "{kind: joint, frames: 8}",
     "tubelet": "{kind: tubelet, frames: 8, depth: 2}",
@@ -69,7 +70,7 @@ def measure(
     values = {"iterations": iterations, "every": min(EVERY, iterations)}
     others = "" if dataset is ORDER else "  order: null\n"
     recipe.write_text(RECIPE.format(name=dataset.name, shards=shards, others=others, **values))
-    shown = [step for step in (100, 200, 400, 800, 1600) if step <= iterations]
+    shown = [step for step in (100, 200, 400, 800, 1600, 3000) if step <= iterations]
     header = ["", f"steps to {LEARNT:.0f} %", *(f"at {step}" for step in shown), "most"]
     rows = []
     for name, temporal in models.items():
