@@ -1,6 +1,6 @@
 """Reading shards by index: a sample's frames are `pread` from their places, without a tar walk."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,10 +84,10 @@ class Split:
         """Whether the shards are at a URL."""
         return isinstance(self._files, RemoteShards)
 
-    def expect(self, indices: Iterable[int]) -> None:
-        """Fetch the shards of samples that will be read soon, if they are remote."""
+    def expect(self, indices: Numbers) -> None:
+        """Fetch the shards of samples that will be read soon, in this order, if they are remote."""
         if isinstance(self._files, RemoteShards):
-            self._files.expect(int(self.samples[int(i)]["shard"]) for i in indices)
+            self._files.expect(self.records(np.asarray(indices, np.int64))["shard"].tolist())
 
     def key(self, i: int) -> str:
         """Return sample `i`'s key."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from shards.errors import EnvironmentFault, InputError, IvvitError, UsageError
@@ -10,7 +10,7 @@ from shards.index import DATASET_FILE
 
 Result = TypeVar("Result")
 
-PAUSES = (0.5, 2.0)  # seconds before a failed request is made again
+PAUSES = (0.5, 2.0, 8.0, 30.0)  # seconds before a failed request is made again
 
 _DENIED = (401, 403)
 _PASSING = (408, 429)  # of the statuses below 500; those above may pass, too
@@ -19,7 +19,7 @@ _PASSING = (408, 429)  # of the statuses below 500; those above may pass, too
 class RemoteFolder:
     """The files of a folder at a URL; safe to use from many threads.
 
-    Requests that fail for a reason that may pass are made three times.
+    Requests that fail for a reason that may pass are made again, after longer and longer pauses.
 
     Args:
         url: the folder, of any protocol that fsspec and its plugins know.
@@ -40,8 +40,9 @@ class RemoteFolder:
         return self.url
 
     def read(self, name: str) -> bytes:
-        """Return the whole of a file."""
-        return bytes(self._tried(name, lambda: self._system.cat_file(self._path(name))))
+        """Return the whole of a file, which somebody waits for: it is asked for twice at most."""
+        request = partial(self._system.cat_file, self._path(name))
+        return bytes(self._tried(name, request, PAUSES[:1]))
 
     @cached_property
     def gives_parts(self) -> bool:
@@ -105,8 +106,10 @@ class RemoteFolder:
         except Exception as error:
             raise self._fault(name, error) from None
 
-    def _tried(self, name: str, request: Callable[[], Result]) -> Result:
-        for pause in PAUSES:
+    def _tried(
+        self, name: str, request: Callable[[], Result], pauses: Sequence[float] | None = None
+    ) -> Result:
+        for pause in PAUSES if pauses is None else pauses:
             try:
                 return request()
             except Exception as error:

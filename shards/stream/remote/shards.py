@@ -56,8 +56,9 @@ class RemoteShards:
 
     def expect(self, shards: Iterable[int]) -> None:
         """Fetch shards, in this order, that will be read soon."""
-        missing = (s for s in shards if not (self._cached.folder / self._shards[s].file).exists())
-        self._downloads.want(missing)
+        folder = self._cached.folder
+        once = dict.fromkeys(shards)
+        self._downloads.want(s for s in once if not (folder / self._shards[s].file).exists())
 
     def _fetch(self, shard: int, wait: bool = False) -> Path:
         info = self._shards[shard]
