@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.paired import cpu_seconds, print_table, ratio
+from shards.convert.conversion import Conversion
 from shards.convert.finish import finish, read_records
 from shards.convert.items import Item, Listing
 from shards.convert.options import make_options
@@ -58,6 +59,8 @@ def main() -> None:
         rows = [["plan", timed(lambda: plan_shards(listing, OPTIONS, ""))]]
         tools = {"ivvit": "bench"}
         rows.append(["finish", timed(lambda: finish(folder, listing, plans, OPTIONS, tools))])
+        conversion = Conversion(listing, OPTIONS, plans, tools)
+        rows.append(["scan and finish", timed(lambda: conversion.run(folder))])
         print_table("before and after, all flushed to the disk", ["", "s"], rows)
 
 

@@ -92,6 +92,15 @@ class OnBad(StrEnum):
     FAIL = "fail"
 
 
+EngineOf = Annotated[Engine, typer.Option(help="Convert on this machine, or on a Ray cluster.")]
+LayoutOf = Annotated[
+    Layout, typer.Option(help="A video's frames as one member, or one member each.")
+]
+OnBadItem = Annotated[
+    OnBad, typer.Option(help="Leave out what cannot be converted, or stop there.")
+]
+
+
 def shard(
     context: typer.Context,
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help=f"One of {DATASETS}.")],
@@ -105,16 +114,10 @@ def shard(
     workers: Workers = None,
     part: PartOf = None,
     finalize: Finalize = False,
-    engine: Annotated[
-        Engine, typer.Option(help="Convert on this machine, or on a Ray cluster.")
-    ] = Engine.LOCAL,
-    layout: Annotated[
-        Layout, typer.Option(help="A video's frames as one member, or one member each.")
-    ] = Layout.MJPG,
+    engine: EngineOf = Engine.LOCAL,
+    layout: LayoutOf = Layout.MJPG,
     shard_size: ShardSize = "256M",
-    on_bad: Annotated[
-        OnBad, typer.Option(help="Leave out what cannot be converted, or stop there.")
-    ] = OnBad.SKIP,
+    on_bad: OnBadItem = OnBad.SKIP,
     retry: Retry = False,
     dry_run: DryRun = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
