@@ -1,6 +1,6 @@
 """One split through one head: what validation during training, `ivvit eval` and tests call."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,10 +55,10 @@ def evaluate(
     count = len(split)
     if not count:
         raise InputError(f"{dataset}: the split {split.name} holds no sample to evaluate on")
-    turns, per_rank = range(rank, count, world), -(-count // world)
+    per_rank = -(-count // world)
     rows = pass_size(batch, per_rank * most_views(split.kind, views))
     forward = ViewForward(model, dataset, size=rows, average=average, bf16=bf16)
-    own = torch.zeros(per_rank, len(split.classes), device=device)
+    own = torch.zeros(per_rank, len(split.classes), device=device)  # a rank may have fewer samples
     with (
         torch.no_grad(),  # not inference_mode: what a model caches has to stay usable in training
         evaluation_mode(model),
@@ -66,21 +66,15 @@ def evaluate(
             split,
             views=views,
             size=size,
-            indices=turns,
+            indices=range(rank, count, world),
             threads=threads,
             pin=torch.device(device).type == "cuda",
             decoder=decoder,
             **clip_arguments(clip),
         ) as loader,
     ):
-        scores: list[Tensor] = []
-        for sample in loader:
-            scores += forward.add(sample.render(size, mean, std, device))
-            if on_sample:
-                on_sample()
-        scores += forward.finish()
-    for row, score in enumerate(scores):  # a rank beyond the last sample has none
-        own[row] = score
+        rendered = (sample.render(size, mean, std, device) for sample in loader)
+        _score(rendered, forward, own, on_sample)
     return Scores(
         scores=_gathered(own, world)[:count].cpu().numpy(),
         labels=split.samples["label"].astype(np.int64),
@@ -98,6 +92,23 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def _score(
+    samples: Iterable[Tensor],
+    forward: ViewForward,
+    own: Tensor,
+    on_sample: Callable[[], object] | None,
+) -> None:
+    """Write the scores of samples into the first rows of `own`, which may have more."""
+    scores: list[Tensor] = []
+    for views in samples:
+        scores += forward.add(views)
+        if on_sample:
+            on_sample()
+    scores += forward.finish()
+    for row, score in enumerate(scores):
+        own[row] = score
 
 
 def _gathered(own: Tensor, world: int) -> Tensor:  # (S / world, C) of each rank -> (S, C)

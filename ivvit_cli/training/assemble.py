@@ -111,11 +111,7 @@ def make_trainer(
         EnvironmentFault: `loader.decode` is gpu, and the device is none.
     """
     job, spec = prepared.job, prepared.input
-    loading = Loading(
-        job.loader["threads"],
-        job.loader["prefetch"],
-        DeviceDecoder(device) if job.loader["decode"] == "gpu" else None,
-    )
+    loading = _loading(job, device)
     model = prepared.model.to(device)
     optimiser = build_optimiser(
         model.parameters(), **{key: job.optim[key] for key in _OPTIMISER_KEYS}
@@ -161,6 +157,11 @@ def make_trainer(
         ranks=ranks,
         journal=journal,
     )
+
+
+def _loading(job: Job, device: torch.device) -> Loading:
+    decoder = DeviceDecoder(device) if job.loader["decode"] == "gpu" else None
+    return Loading(job.loader["threads"], job.loader["prefetch"], decoder)
 
 
 def _learning_rate(prepared: Prepared) -> LearningRate:

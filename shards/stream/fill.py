@@ -9,8 +9,8 @@ from shards.errors import InputError
 from shards.index import CODECS
 from shards.stream.decode import Pixels, decode_frame
 from shards.stream.draws import Draws, frame_sizes
-from shards.stream.memory import room_for_frames
 from shards.stream.reader import Split
+from shards.stream.room import room_for_frames
 
 
 def fill(split: Split, draws: Draws, slots: Pixels) -> None:

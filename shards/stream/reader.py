@@ -20,11 +20,11 @@ from shards.index import (
 )
 from shards.stream.decode import Pixels, decode_frame
 from shards.stream.files import VERIFY
-from shards.stream.memory import room_for_frames
 from shards.stream.records import Descriptor, Records
 from shards.stream.remote.cache import Cache
 from shards.stream.remote.settings import choose_cache
 from shards.stream.remote.shards import RemoteShards
+from shards.stream.room import room_for_frames
 from shards.stream.store import LocalStore, RemoteStore, Store
 from shards.urls import is_url
 

@@ -143,15 +143,7 @@ def view_sample(
     rooms = pixels if pixels.is_cuda else pixels.numpy()
     for room, frame in zip(rooms, read(numbers.tolist()), strict=True):
         room[:] = frame[top:bottom, left:right]
-    return ViewedSample(
-        index=index,
-        key=key,
-        label=label,
-        kind=kind,
-        frames=pixels,
-        clips=rows.reshape(clips.shape),
-        boxes=boxes,
-    )
+    return ViewedSample(index, key, label, kind, pixels, rows.reshape(clips.shape), boxes)
 
 
 def _common_cut(crops: Sequence[Crop]) -> tuple[list[int], Tensor]:
