@@ -225,6 +225,10 @@ def test_weights_in_parts(saved: Saved, tmp_path: Path) -> None:
     same(model.double()(image(), "a"), vit.double()(image()).logits)
     index = tmp_path / "parts/model.safetensors.index.json"
     document = json.loads(index.read_text())
+    document["weight_map"]["vit.lost"] = parts[0].name
+    index.write_text(json.dumps(document))
+    with pytest.raises(InputError, match=r"vit\.lost is in none of its parts"):
+        load_weights(ours("vit_base_patch16_224"), str(index.parent))
     parts[1].unlink()
     with pytest.raises(InputError, match=r"no such file, but model.* names it"):
         load_weights(ours("vit_base_patch16_224"), str(index.parent))

@@ -17,10 +17,13 @@ from small_models import images, randomise, small_model, timm_vit
 from torch import Tensor
 from torchvision.models.vision_transformer import VisionTransformer
 
-from ivvit_cli.errors import InputError
+from ivvit_cli.errors import InputError, UsageError
 from ivvit_cli.models import JointModel, load_weights
 from ivvit_cli.models.weights import IMPORTERS, import_state
+from ivvit_cli.models.weights.classes import load_classifier, same_classes
+from ivvit_cli.models.weights.convert import convert_weights
 from ivvit_cli.models.weights.importers.videomae import sinusoids
+from ivvit_cli.models.weights.source import Source
 
 State = dict[str, Tensor]
 TUBELETS = {"kind": "tubelet", "frames": 4, "depth": 2}
@@ -290,3 +293,45 @@ def test_weights_of_half_precision(tmp_path: Path, dtype: torch.dtype) -> None:
     assert len(report.resized) == 2
     assert model.encoder.vit.pos_embed.dtype == torch.float32
     assert torch.isfinite(model(images(1, 3, 32, 32), "a")).all()
+
+
+def test_class_names_that_stand_twice_decide_nothing() -> None:
+    """As `crane` and `maillot` do among ImageNet's."""
+    assert same_classes({"a": ["Ox_cart", "owl"]}, {"": ["owl", "ox-cart"]}) == {"a": ""}
+    assert same_classes({"a": ["crane", "crane"]}, {"": ["crane", "crane"]}) == {}
+    assert same_classes({"a": ["crane", "owl"]}, {"": ["crane", "crane"]}) == {}
+    model, state = small_model(heads={"a": 2}), small_model(heads={"b": 3}, seed=3).state_dict()
+    names = {"b": ["crane", "owl", "crane"]}
+    with pytest.raises(UsageError, match="is 3x24, 2x24 is needed"):
+        load_classifier(state, model, "a", "w.pth", ours=["owl", "crane"], others=names)
+
+
+def test_what_was_converted_remembers_its_importer(tmp_path: Path) -> None:
+    """VideoMAE's places come from a formula, also when its weights come from a file of ours."""
+    case = CASES["videomae"]
+    source = saved(
+        case.name(timm_names(case.model(seed=3).state_dict())), tmp_path / "w.safetensors"
+    )
+    done = convert_weights(source, tmp_path / "ours.safetensors")
+    assert done.note["importer"] == "videomae"
+    model = case.model(seed=4)
+    report = load_weights(model, str(tmp_path / "ours.safetensors"))
+    assert (report.format, report.derived) == ("ivvit", ("encoder.tubelet_pos",))
+    assert torch.equal(model.encoder.tubelet_pos, sinusoids(8, 24))
+
+
+def test_a_config_counts_only_beside_the_hubs_own_files(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"num_attention_heads": 4}')
+    state = small_model(seed=3).state_dict()
+    load_weights(small_model(), saved(state, tmp_path / "mine.safetensors"))
+    with pytest.raises(InputError, match="4 attention heads, but the backbone has 3"):
+        load_weights(small_model(), saved(state, tmp_path / "model.safetensors"))
+
+
+def test_a_digest_of_tensors_without_a_file() -> None:
+    tensors = {"a": torch.ones(2, dtype=torch.bfloat16), "b": torch.ones(())}
+    swapped = {"b": tensors["a"], "a": tensors["b"]}
+    digests = [
+        Source(each).digest() for each in (tensors, dict(reversed(tensors.items())), swapped)
+    ]
+    assert digests[0] == digests[1] != digests[2]

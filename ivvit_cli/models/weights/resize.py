@@ -39,7 +39,7 @@ def resize(name: str, given: Tensor, own: Tensor, encoder: Encoder) -> Tensor | 
 
 
 def _resize_kernel(given: Tensor, own: Tensor) -> Tensor:
-    resized: Tensor = resample_patch_embed(given.float(), list(own.shape[2:]))
+    resized: Tensor = resample_patch_embed(given, list(own.shape[2:]))
     return resized
 
 
