@@ -89,8 +89,8 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes], pixels: bytes = b
 
 
 def png_with_bomb(kind: bytes) -> bytes:
-    """Return a PNG of one pixel and a profile or text that unpacks to 64 MiB."""
-    bomb = b"x\0\0" + zlib.compress(bytes(64 << 20))
+    """Return a PNG of one pixel and a profile or text that unpacks to 8 MiB."""
+    bomb = b"x\0\0" + zlib.compress(bytes(8 << 20))
     return png(1, 1, (kind, bomb), pixels=bytes(4))
 
 
@@ -102,7 +102,7 @@ def gif(screen: tuple[int, int], frame: tuple[int, int], frames: int = 1) -> byt
     return head + picture * frames + b";"
 
 
-def jpeg_of_scans(count: int, side: int = 4000) -> bytes:
+def jpeg_of_scans(count: int, side: int = 2500) -> bytes:
     """Return a progressive JPEG whose last scan, which changes nothing, comes again and again."""
     file = io.BytesIO()
     Image.new("L", (side, side), 128).save(file, "JPEG", progressive=True)

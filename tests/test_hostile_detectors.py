@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hostile import Traps, faults, run_command, traps
+from hostile import SECONDS, Traps, faults, run_command, traps
 from hostile_files import Payload, concat_script, external_track, hls_playlist
 from media import run_ffmpeg
 
@@ -99,7 +99,8 @@ def test_a_copied_secret_and_a_changed_file_are_found(trap: Traps, tmp_path: Pat
 )  # fmt: skip
 def test_what_a_command_may_not_do_is_found(tmp_path: Path, code: str, fault: str) -> None:
     os.mkfifo(tmp_path / "pipe")
-    outcome = run_command(sys.executable, "-c", code, cwd=tmp_path, seconds=2)
+    patience = 1 if fault == "exit code -9" else SECONDS
+    outcome = run_command(sys.executable, "-c", code, cwd=tmp_path, seconds=patience)
     assert any(fault in found for found in faults(outcome, memory=200 << 20))
 
 

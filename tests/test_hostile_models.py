@@ -58,12 +58,6 @@ def archive(pickled: bytes, zeros: int = 0) -> bytes:
     return packed(zeros, **{f"archive/{name}": text for name, text in members.items()})
 
 
-def numpy_file(zeros: int) -> bytes:
-    """Return what precedes so many zeros in a file of numpy's."""
-    about = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({zeros},)}}"
-    return b"\x93NUMPY\1\0" + struct.pack("<H", len(about)) + about.encode()
-
-
 def saved(trap: Traps, *, zipped: bool) -> bytes:
     """Return what torch.save writes of an object that runs code."""
     file = io.BytesIO()
@@ -115,8 +109,6 @@ WEIGHTS: dict[str, tuple[Build, int, str]] = {
     "zip bomb": (imported("w.pth", lambda _: archive(STORAGE, ZEROS)), 3, "refused"),
     "npz runs": (imported("w.npz", lambda t: arrays(**{ENTRY: np.array([files.Payload(t.canary)],
         dtype=object)})), 3, "refused"),
-    "npz bomb": (imported("w.npz", lambda _: packed(ZEROS, **{"a.npy": numpy_file(ZEROS)})), 3,
-        "refused"),
     "length": (imported("w.safetensors", lambda _: struct.pack("<Q", 1 << 60)), 3, "safetensors"),
     "deep": (imported("w.safetensors", header(b'{"a":' + b"[" * 90_000)), 3, "safetensors"),
     "lies": (imported("w.safetensors", header(LARGE)), 3, "safetensors"),

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import pickle
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -111,9 +112,7 @@ def shards(change: Callable[[Path, Traps], None], *words: str) -> Build:
     """Return what changes a small folder of shards and gives it to a command."""
 
     def build(root: Path, trap: Traps) -> Words:
-        for label in "ab":
-            write_image(root / f"src/train/{label}/0.png", make_frames(1)[0])
-        convert("imagefolder", root / "src", root / "out")
+        shutil.copytree(root.parent / "base", root / "out")
         change(root / "out", trap)
         return [*words, root / "out"]
 
@@ -214,6 +213,9 @@ CASES = {f"tar {name}": case for name, case in TARS.items()} | {
 def outcomes(tmp_path_factory):
     """Return the outcome of each case, what `data show` says of what was written, and the traps."""
     root = tmp_path_factory.mktemp("shards")
+    for label in "ab":
+        write_image(root / f"src/train/{label}/0.png", make_frames(1)[0])
+    convert("imagefolder", root / "src", root / "base")
     with traps(root) as trap:
         commands = {
             name: build(root / name.replace(" ", "-"), trap) for name, (build, *_) in CASES.items()
