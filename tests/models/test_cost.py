@@ -185,6 +185,9 @@ def test_a_model_with_values_is_left_as_it_was() -> None:
     count_multiply_adds(model, (4, 3, 16, 16), "a")
     activation_bytes(model, (4, 3, 16, 16), "a")
     assert not model.training
+    count_multiply_adds(model.train(), (3, 16, 16), "a")
+    assert model.training
+    model.eval()
     assert torch.equal(model(images(1, 4, 3, 16, 16), "a"), before)
     assert all(p.grad is None for p in model.parameters())
 
@@ -232,6 +235,16 @@ def test_checkpointing_keeps_the_inputs_of_blocks_and_one_block() -> None:
     block = deep - shallow
     kept = activation_bytes(deep_model(8), shape, "a", checkpointing=True)
     assert kept == pytest.approx(deep - 8 * block + 8 * tokens + block, rel=0.03)
+
+
+def test_a_frozen_backbone_keeps_its_last_tokens() -> None:
+    model = small_model(model={"freeze": ["backbone"]})
+    tokens = 5 * 24 * 4  # the class token's feature is a view of them
+    assert activation_bytes(model, (3, 16, 16), "a", bf16=False) == tokens
+    hyper = {"kind": "am_flow", "adapter": {"kind": "hyperformer"}, "adapters": "shared"}
+    adapted = small_model(temporal=hyper, model={"freeze": ["backbone"]})
+    counted = count_multiply_adds(adapted, (4, 3, 16, 16), "a")
+    assert counted.total > count_multiply_adds(model, (4, 3, 16, 16), "a").total
 
 
 def test_precision_and_batches_of_activations() -> None:
