@@ -22,14 +22,14 @@ def claimed(folder: Path, name: str, part: str, plan: str) -> Iterator[None]:
     """Make the folder and claim a part of the conversion into it, as `shards.convert.claims` says.
 
     Raises:
-        InputError: the folder cannot be made, a conversion that this one would disturb is writing
-            into it, or it holds something that no conversion of this dataset wrote.
-        OSError: the folder cannot be written to.
+        InputError: a file is in the folder's place, a conversion that this one would disturb is
+            writing into it, or it holds something that no conversion of this dataset wrote.
+        OSError: the folder cannot be made or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made: {error.strerror}") from None
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{folder}: cannot be made: a file is in its place") from None
     _refuse_foreign(folder, name)
     _remove_abandoned(folder)
     try:

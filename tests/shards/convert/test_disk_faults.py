@@ -95,6 +95,8 @@ def test_a_read_only_target_is_one_line_and_stays(tmp_path, pets, whole, finishe
         for options in ({}, {"part": Part(1, 2)}, {"short_side": 10}):
             with pytest.raises(EnvironmentFault, match="out: cannot be written: Read-only file"):
                 convert("imagefolder", pets, out, **{"shard_size": SIZE} | options)
+        with pytest.raises(EnvironmentFault, match="new: cannot be written: Read-only file"):
+            convert("imagefolder", pets, out / "new")
     assert sums(out) == before
     convert("imagefolder", pets, out, shard_size=SIZE)
     assert sums(out) == whole

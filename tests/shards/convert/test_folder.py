@@ -44,6 +44,15 @@ def test_what_another_conversion_has_done_is_kept(tmp_path: Path, name: str) -> 
     assert sums(tmp_path / "out") == before
 
 
+@pytest.mark.parametrize("below", ["", "shards"])
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path, below: str) -> None:
+    layouts.imagefolder(tmp_path / "pets")
+    (tmp_path / "out").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"out.*: cannot be made: a file is in its place"):
+        convert("imagefolder", tmp_path / "pets", tmp_path / "out" / below)
+    assert (tmp_path / "out").read_bytes() == b"mine"
+
+
 def test_what_a_network_file_system_keeps_of_an_open_file_is_in_nobodys_way(tmp_path) -> None:
     layouts.imagefolder(tmp_path / "pets")
     (tmp_path / "out").mkdir()
