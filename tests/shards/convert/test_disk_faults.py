@@ -71,10 +71,10 @@ def test_wherever_the_disk_is_full_a_rerun_goes_on(tmp_path, pets, whole, part: 
     assert sums(out) == whole
 
 
-def test_a_disk_that_is_really_full(ivvit, tmp_path: Path, pets: Path, whole) -> None:
+def test_a_disk_that_is_really_full(ivvit_here, tmp_path: Path, pets: Path, whole) -> None:
     command = ("shard", "imagefolder", pets, "-o", tmp_path / "disk/out", "--shard-size", SIZE)
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=80k", "tmpfs"):
-        done = ivvit(*command)
+        done = ivvit_here(*command)
         assert done.code == 4
         errors = [line for line in done.stderr.splitlines() if "error" in line]
         assert errors == [f"error: {tmp_path}/disk/out: cannot be written: No space left on device"]
@@ -82,7 +82,7 @@ def test_a_disk_that_is_really_full(ivvit, tmp_path: Path, pets: Path, whole) ->
         assert bad_files(out, whole) == []
         assert list(out.glob("*.tar"))
         subprocess.run(["mount", "-o", "remount,size=8m", tmp_path / "disk"], check=True)
-        assert ivvit(*command).code == 0
+        assert ivvit_here(*command).code == 0
         assert sums(out) == whole
 
 

@@ -179,41 +179,38 @@ def test_what_was_skipped_is_tried_again_by_the_part_that_has_it(
     assert sums(tmp_path / "out") == sums(tmp_path / "expected")
 
 
-PART = """
-import sys
+AT_ONCE = """
+import os, sys
 from pathlib import Path
+import webdataset
 from shards.convert.dataset import prepare
 from shards.convert.parts import parse_part
-import webdataset
+
 conversion = prepare("imagefolder", Path(sys.argv[1]), shard_size=13_000)
-print("ready", flush=True)
-sys.stdin.readline()
-report = conversion.run(Path(sys.argv[2]), part=parse_part(sys.argv[3]))
-print(len(report.missing_shards))
+ready, go = os.pipe()
+children = []
+for part in sys.argv[3:]:
+    child = os.fork()
+    if child == 0:
+        os.close(go)
+        os.read(ready, 1)  # the end of the pipe, for all at the same moment
+        report = conversion.run(Path(sys.argv[2]), part=parse_part(part))
+        os._exit(len(report.missing_shards))
+    children.append(child)
+os.close(go)
+print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
 """
 
 
+@pytest.mark.parametrize("parts", [("0/3", "1/3", "2/3"), ("0/2", "1/2", "0/3")])
 def test_parts_at_the_same_time_finish_the_folder_among_them(
-    tmp_path: Path, pets: Path, whole: dict[str, str]
+    tmp_path: Path, pets: Path, whole: dict[str, str], parts: tuple[str, ...]
 ) -> None:
-    for parts in (("0/3", "1/3", "2/3"), ("0/2", "1/2", "0/3")):
-        out = tmp_path / "-".join(parts).replace("/", "_")
-        children = [
-            subprocess.Popen(
-                [sys.executable, "-c", PART, pets, out, part],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for part in parts
-        ]
-        for child in children:
-            assert child.stdout.readline() == "ready\n"
-        for child in children:
-            child.stdin.write("go\n")
-            child.stdin.flush()
-        left = [int(child.communicate()[0]) for child in children]
-        assert [child.returncode for child in children] == [0, 0, 0]
-        assert 0 in left
-        assert sums(out) == whole
-        assert verify(out).ok
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", AT_ONCE, pets, out, *parts]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    left = [int(count) for count in done.stdout.split()]
+    assert min(left) == 0
+    assert max(left) < SHARDS
+    assert sums(out) == whole
+    assert verify(out).ok
