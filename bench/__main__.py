@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bench.machine import describe
+
 FOLDER = Path(__file__).parent
 
 
@@ -24,6 +26,7 @@ def _has_main(path: Path) -> bool:
 
 def run(names: list[str]) -> int:
     """Run benchmarks one after the other and return how many failed."""
+    print(describe())
     failed = 0
     for name in names:
         print(f"\n== {name}", flush=True)

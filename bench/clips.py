@@ -1,68 +1,97 @@
 """Training clips: 16 frames of a 2.67 s window, short side 224 to 320, a 224 crop, a flip.
 
-Three rows: decoding alone; the loader's share (ours ends at uint8 crops, the peers' include their
-resize, for ours is on the device); the finished float batch on this CPU on both sides.
+The peers read the same clips: webdataset from a tar member per frame, with PIL; torchcodec, decord
+and PyAV from the source videos.
 """
 
-import io
-import random
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
-import simplejpeg
-import torch
 import webdataset
-from PIL import Image
-from torchvision.transforms import functional
 
-from bench.paired import cpu_seconds, print_table, ratio
+from bench.clip_peers import LENGTH, MEAN, SECONDS, SIZE, STD, Peer, video_reader, webdataset_pil
+from bench.paired import cpu_seconds, print_peers, print_table, ratio
+from bench.readers import find_readers
+from bench.samples import sources
 from bench.samples import split as open_split
+from shards.stream.decode import decode_frame
 from shards.stream.loader import Batch, TrainStream, UpdateLoader
+from shards.stream.memory import room_for_frames
 from shards.stream.plan import Plan
 from shards.stream.reader import Split, open_dataset
 
-CLIP = {"sample": "window", "length": 16, "seconds": 2.67}
-SIZE, BATCH, STEPS = 224, 6, 20
-MEAN = STD = (0.5, 0.5, 0.5)
+BATCH, STEPS = 6, 20
+BOUND, PEER = "simplejpeg, the bound", "webdataset + PIL"
+ROWS = {
+    "decoding only, on both sides": {},
+    "the loader's share: ours up to uint8 crops, for a device resizes; theirs with their resize": {
+        PEER: ">= 10",
+        "decord": ">= 12",
+        "torchcodec": ">= 4.5",
+    },
+    "the finished, normalised 224 batch, on this CPU on both sides": {},
+}
+
+Tasks = dict[str, Callable[[], object]]
 
 
 def main() -> None:
-    """Print clips per core-second, and every row's ratio to its peer."""
+    """Print clips per core-second, and every row's ratio to its peers."""
     split = open_split("ucf101", "video")
-    frames = drawn_frames(split)
     with tempfile.TemporaryDirectory() as folder, open_loader(split, cycle(range(STEPS))) as loader:
-        tar = write_frame_members(split, Path(folder) / "frames.tar")
-        tasks = {
-            "decode: simplejpeg": lambda: drain(simplejpeg.decode_jpeg(f, "RGB") for f in frames),
-            "decode: PIL": lambda: drain(open_pil(data) for data in frames),
-            "loader: ivvit": lambda: drain(read(loader)),
-            "loader: webdataset + PIL": lambda: drain(peer_clips(tar)),
-            "finished: ivvit": lambda: drain(b.render(SIZE, MEAN, STD) for b in read(loader)),
-            "finished: webdataset + PIL": lambda: drain(finish(clip) for clip in peer_clips(tar)),
-        }
-        seconds = cpu_seconds(tasks)
-    clips = BATCH * STEPS
-    rows = [[name, f"{clips / np.median(times):.0f}"] for name, times in seconds.items()]
-    print_table(f"{split.dataset}, {clips} clips", ["", "clips / core-second"], rows)
-    pairs = [("decode", "decode: PIL", "decode: simplejpeg", "")]
-    pairs.append(("loader's share of the decode bound", pairs[0][2], "loader: ivvit", ">= 0.95"))
-    for row, goal in [("loader", ">= 10"), ("finished", "")]:
-        pairs.append((row, f"{row}: webdataset + PIL", f"{row}: ivvit", goal))
-    table = [[text, ratio(seconds[slow], seconds[fast]), goal] for text, slow, fast, goal in pairs]
-    title = "times faster than the peer: median [least, most] of 5 paired rounds"
-    print_table(title, ["", "ratio", "target"], table)
+        frames = drawn_frames(split)
+        peers = find_peers(split, Path(folder), [data for data, _ in frames])
+        rows: list[Tasks] = [
+            {BOUND: lambda: drain(decode_frame(data, "jpg", room) for data, room in frames)},
+            {"ivvit": lambda: drain(read(loader))},
+            {"ivvit": lambda: drain(batch.render(SIZE, MEAN, STD) for batch in read(loader))},
+        ]
+        for name, peer in peers.items():
+            finished = partial(peer.finished, BATCH)
+            for row, task in zip(rows, (peer.decoded, peer.cropped, finished), strict=True):
+                row[name] = lambda task=task: drain(task())  # type: ignore[misc]
+        report(split, rows)
     print_table("resuming", ["", "seconds to the batch", "target"], [resume_row(split)])
-    print("\nnot compared: torchcodec, decord and PyAV, which read the source videos")
+
+
+def report(split: Split, rows: list[Tasks]) -> None:
+    """Measure and print the three rows."""
+    tasks = {f"{k} {name}": task for k, row in enumerate(rows) for name, task in row.items()}
+    seconds = cpu_seconds(tasks)
+    count = BATCH * STEPS
+    print(f"\n{split.dataset}, {count} clips; median [least, most] of 5 paired rounds")
+    for k, (title, targets) in enumerate(ROWS.items()):
+        print_peers(title, {name: seconds[f"{k} {name}"] for name in rows[k]}, count, targets)
+    share = ratio(seconds[f"0 {BOUND}"], seconds["1 ivvit"])
+    print_table("ivvit's loader", ["", "ratio", "target"], [["of the bound", share, ">= 0.95"]])
+
+
+def find_peers(split: Split, folder: Path, frames: list[bytes]) -> dict[str, Peer]:
+    """Return the peers that are installed and have what they read; say which are not."""
+    peers = {PEER: webdataset_pil(write_frame_members(split, folder / "frames.tar"), frames)}
+    paths = sources(split)
+    if not paths:
+        print("not compared: torchcodec, decord and PyAV: the source videos are not at hand")
+        return peers
+    clips = [
+        (paths[split.key(draw.index)], draw.frames.tolist())
+        for step in range(STEPS)
+        for draw in stream(split).draw(step, range(BATCH))
+    ]
+    readers = find_readers(clips[0][0])
+    return peers | {name: video_reader(reader, clips) for name, reader in readers.items()}
 
 
 def stream(split: Split) -> TrainStream:
     """The clips of IV-ViT 5.3."""
-    return TrainStream(split, Plan(split.dataset, len(split), BATCH, 0), SIZE, **CLIP)  # type: ignore[arg-type]
+    plan = Plan(split.dataset, len(split), BATCH, 0)
+    return TrainStream(split, plan, SIZE, sample="window", length=LENGTH, seconds=SECONDS)
 
 
 def drain(items: Iterable[object]) -> None:
@@ -84,12 +113,16 @@ def read(loader: UpdateLoader) -> Iterator[Batch]:
     return (update["ucf101"] for update in islice(loader, STEPS))
 
 
-def drawn_frames(split: Split) -> list[bytes]:
-    """Return the encoded frames that `read` decodes in a round."""
+def drawn_frames(split: Split) -> list[tuple[bytes, np.ndarray]]:
+    """Return the encoded frames that `read` decodes in a round, and memory for each size."""
+    rooms: dict[int, np.ndarray] = {}
     frames = []
     for step in range(STEPS):
         for draw in stream(split).draw(step, range(BATCH)):
-            frames += split.read(draw.index, np.unique(draw.frames))
+            record = split.samples[draw.index]
+            size = 3 * int(record["width"]) * int(record["height"])
+            room = rooms.setdefault(size, room_for_frames(size))
+            frames += [(data, room) for data in split.read(draw.index, np.unique(draw.frames))]
     return frames
 
 
@@ -103,39 +136,6 @@ def write_frame_members(split: Split, path: Path) -> Path:
             frames = {f"{t:06d}.jpg": data for t, data in enumerate(sample.frames)}
             writer.write(rate | frames)
     return path
-
-
-def peer_clips(tar: Path) -> Iterator[list[Image.Image]]:
-    """What a user of webdataset writes: PIL decoding, resizing and cropping per frame."""
-    for sample in webdataset.WebDataset(str(tar), shardshuffle=False):
-        names = sorted(name for name in sample if name.endswith(".jpg"))
-        window = min(round(2.67 * float(sample["fps"])), len(names))
-        start = random.randint(0, len(names) - window)
-        numbers = start + np.linspace(0, window - 1, 16).astype(int)
-        short, flip = random.randint(224, 320), random.random() < 0.5
-        corner = random.random(), random.random()
-        yield [crop_pil(open_pil(sample[names[k]]), short, corner, flip) for k in numbers]
-
-
-def open_pil(data: bytes) -> Image.Image:
-    """Decode one frame with PIL."""
-    return Image.open(io.BytesIO(data)).convert("RGB")
-
-
-def crop_pil(
-    image: Image.Image, short: int, corner: tuple[float, float], flip: bool
-) -> Image.Image:
-    """Resize, crop and flip with torchvision on PIL images."""
-    image = functional.resize(image, short)
-    top, left = int(corner[0] * (image.height - SIZE)), int(corner[1] * (image.width - SIZE))
-    image = functional.crop(image, top, left, SIZE, SIZE)
-    return functional.hflip(image) if flip else image
-
-
-def finish(clip: list[Image.Image]) -> torch.Tensor:
-    """PIL frames to a normalised float clip (T, 3, S, S)."""
-    frames = [functional.normalize(functional.to_tensor(frame), MEAN, STD) for frame in clip]
-    return torch.stack(frames)
 
 
 def resume_row(split: Split) -> list[str]:

@@ -38,3 +38,25 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
     print(f"\n{title}")
     for row in table:
         print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+
+
+def print_peers(
+    title: str,
+    seconds: Mapping[str, Sequence[float]],
+    count: int,
+    targets: Mapping[str, str],
+) -> None:
+    """Print one row of a benchmark: the first task is ours, the others are those of peers.
+
+    Args:
+        title: what is compared.
+        seconds: CPU seconds per round of each task.
+        count: how many things each task makes.
+        targets: of some peers, how many times faster than them ours should be.
+    """
+    ours, *peers = seconds
+    rate = {name: f"{count / statistics.median(times):.4g}" for name, times in seconds.items()}
+    rows = [[ours, rate[ours], "", ""]]
+    for peer in peers:
+        rows.append([peer, rate[peer], ratio(seconds[peer], seconds[ours]), targets.get(peer, "")])
+    print_table(title, ["", "per core-second", "ours is faster", "target"], rows)

@@ -1,5 +1,6 @@
 """Shards to measure on: $IVVIT_DATA's (or data/'s), else made from generated media."""
 
+import json
 import os
 import subprocess
 import tempfile
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
+import webdataset
 from PIL import Image
 
 from shards.convert.dataset import convert
@@ -29,6 +31,21 @@ def split(name: str, kind: str) -> Split:
     make(work / "source" / "train" / "only")
     convert(f"{kind}folder", work / "source", work / "shards")
     return open_dataset(work / "shards")["train"]
+
+
+def sources(split: Split) -> dict[str, Path]:
+    """Return the source file of each sample by its key; nothing if those are not at hand."""
+    tars = split.folder.glob(f"{split.dataset}-{split.name}-*.tar")
+    names = {
+        sample["__key__"]: json.loads(sample["json"])["source"]
+        for sample in webdataset.WebDataset(sorted(map(str, tars)), shardshuffle=False)
+    }
+    data = Path(os.environ.get("IVVIT_TEST_DATA", "none"))
+    for root in (split.folder.parent / "source", data / "UCF101", data / "kinetics400"):
+        found = {key: root / name for key, name in names.items()}
+        if all(path.exists() for path in found.values()):
+            return found
+    return {}
 
 
 def _videos(folder: Path) -> None:
