@@ -62,9 +62,8 @@ def claim(folder: Path, part: str, plan: str) -> Iterator[None]:
     process = os.getpid()
     me = Holder(part, plan, socket.gethostname(), _machine(), process, _started(process))
     text = json.dumps(asdict(me)).encode()
-    while not _create(path, text):
-        _refuse(folder, path, me)
-        _bury(path)
+    while not (_create(path, text) and _same(path, text)):
+        _bury(path, _refuse(folder, path, me))
     stop = threading.Event()
     renewing = threading.Thread(target=_renew, args=(path, stop), daemon=True)
     renewing.start()
@@ -83,8 +82,9 @@ def claim(folder: Path, part: str, plan: str) -> Iterator[None]:
 def bury_dead(folder: Path) -> bool:
     """Remove the claims of processes that are gone; return whether none is left."""
     for path in _claims(folder):
-        if not _may_live(path):
-            _bury(path)
+        holder = _holder(path)
+        if not _may_live(path, holder):
+            _bury(path, holder)
     return not _claims(folder)
 
 
@@ -92,12 +92,16 @@ def _claims(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if CLAIM.fullmatch(path.name)]
 
 
-def _refuse(folder: Path, path: Path, me: Holder) -> None:
-    """Raise if the claim at `path` excludes mine and its holder lives; wait until that is known."""
+def _refuse(folder: Path, path: Path, me: Holder) -> Holder | None:
+    """Raise if the claim at `path` excludes mine and its holder lives; wait until that is known.
+
+    Returns:
+        whom it was judged by; None if it is gone, or no claim.
+    """
     renewed = 0.0
     while holder := _holder(path):
-        if not holder.excludes(me) or not _may_live(path):
-            return
+        if not holder.excludes(me) or not _may_live(path, holder):
+            break
         seen = _renewed(path)
         if holder.machine == me.machine or renewed not in (0.0, seen):
             raise InputError(
@@ -106,11 +110,11 @@ def _refuse(folder: Path, path: Path, me: Holder) -> None:
             )
         renewed = seen
         time.sleep(_LOOK)
+    return holder
 
 
-def _may_live(path: Path) -> bool:
+def _may_live(path: Path, holder: Holder | None) -> bool:
     """Return whether a claim's holder runs, as far as can be told without waiting."""
-    holder = _holder(path)
     if holder is None:
         return False
     if holder.machine == _machine():
@@ -160,16 +164,23 @@ def _create(path: Path, text: bytes) -> bool:
     return True
 
 
-def _bury(path: Path) -> None:
-    """Remove a dead claim, unless another process has buried it and claimed the part by now."""
-    grave = temporary_path(path)
-    with suppress(FileNotFoundError):
-        dead = _holder(path)
-        path.rename(grave)
-        if _holder(grave) == dead:
-            grave.unlink()
-        else:
-            grave.rename(path)
+def _bury(path: Path, dead: Holder | None) -> None:
+    """Remove the claim of a dead holder, unless another process has the part by now.
+
+    One at a time: between a second look and the removal nobody else may remove the claim, or it
+    could be another one's that is removed.
+    """
+    burial = path.with_name(f".{path.name}.0.tmp")
+    if not _create(burial, b""):
+        if _server_time(path.parent) - _renewed(burial) > SILENCE:  # its maker was killed at it
+            burial.unlink(missing_ok=True)
+        time.sleep(_LOOK / 10)
+        return
+    try:
+        if _holder(path) == dead:
+            path.unlink(missing_ok=True)
+    finally:
+        burial.unlink(missing_ok=True)
 
 
 def _renew(path: Path, stop: threading.Event) -> None:

@@ -151,6 +151,24 @@ def test_what_is_no_claim_keeps_nobody_out(tmp_path: Path, make: Callable[[Path]
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_claim_that_was_taken_over_meanwhile_is_not_buried(tmp_path: Path) -> None:
+    path = elsewhere(tmp_path, "0/2")
+    dead = claims._holder(path)
+    path.unlink()
+    with claim(tmp_path, "0/2", "plan"):
+        claims._bury(path, dead)
+        assert path.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_killed_while_it_buries_keeps_nobody_out(tmp_path: Path) -> None:
+    for path in (elsewhere(tmp_path, "0/2"), tmp_path / "..0-of-2.claim.0.tmp"):
+        path.touch()
+        os.utime(path, (1, 1))
+    with claim(tmp_path, "0/2", "plan"):
+        assert [path.name for path in tmp_path.iterdir()] == [".0-of-2.claim"]
+
+
 def test_of_many_that_begin_at_once_one_gets_the_part(tmp_path: Path) -> None:
     elsewhere(tmp_path, "0/2")
     os.utime(tmp_path / ".0-of-2.claim", (1, 1))  # a dead one, which all want to bury
