@@ -20,7 +20,7 @@ def find_readers(video: Path) -> dict[str, Reader]:
         try:
             reader(video, [0, 1])
         except (ImportError, RuntimeError) as error:
-            print(f"not compared: {name}: {str(error).strip().splitlines()[0]}")
+            print(f"not compared: {name}: {str(error).strip().splitlines()[0][:100]}")
         else:
             found[name] = reader
     return found

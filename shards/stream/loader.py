@@ -1,20 +1,18 @@
 """Whole updates for training, decoded ahead and handed over in order."""
 
-import math
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 
-import torch
 from torch import Tensor
 
 from shards.stream.ahead import Ahead
 from shards.stream.batch import Batch
 from shards.stream.device import DeviceDecoder, fill_slots, read_draws
 from shards.stream.draws import Draws
-from shards.stream.memory import Recycler
+from shards.stream.memory import Empty, frame_memory
 from shards.stream.pool import choose_threads, open_pool
 from shards.stream.reader import Split
-from shards.stream.train import Empty, TrainStream, lay_out, plan_batch
+from shards.stream.train import TrainStream, lay_out, plan_batch
 
 __all__ = ["Batch", "TrainStream", "UpdateLoader"]
 
@@ -64,7 +62,9 @@ class UpdateLoader(Ahead[Mapping[str, int], dict[str, _Job], dict[str, Batch]]):
         self._streams = streams
         self._place = {"rank": rank, "world": world}
         self._decoder = decoder
-        self._empty: dict[str, Empty] = {name: _memory(pin, decoder) for name in streams}
+        self._empty: dict[str, Empty] = {
+            name: decoder.empty if decoder else frame_memory(pin=pin) for name in streams
+        }
         self._expected = dict.fromkeys(remote, 0)  # steps whose shards are asked for
         self._planner = open_pool(min(threads, 1), "ivvit-planner")  # one: tasks keep their order
         self._decoding = open_pool(min(threads, 1), "ivvit-decoder")
@@ -113,17 +113,6 @@ class UpdateLoader(Ahead[Mapping[str, int], dict[str, _Job], dict[str, Batch]]):
         self._planner.shutdown(wait=True, cancel_futures=True)
         super().close()
         self._decoding.shutdown(wait=True, cancel_futures=True)
-
-
-def _memory(pin: bool, decoder: DeviceDecoder | None) -> Empty:
-    if decoder:
-        return decoder.empty
-    return _empty_pinned if pin else Recycler().empty
-
-
-def _empty_pinned(shape: tuple[int, ...]) -> Tensor:
-    """Return memory that torch recycles by itself; `room_for_frames` says why it is not aligned."""
-    return torch.empty(math.prod(shape) + 16, dtype=torch.uint8, pin_memory=True)[16:].view(shape)
 
 
 def _filled(job: _Job) -> Batch:

@@ -3,6 +3,7 @@
 import math
 import weakref
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shards.stream.room import room_for_frames
+
+Empty = Callable[[tuple[int, ...]], Tensor]  # gives uint8 memory of a shape
 
 _KEPT = 2  # blocks at rest: one comes back for each that is taken
 
@@ -27,9 +30,22 @@ class Recycler:
     def empty(self, shape: tuple[int, ...]) -> Tensor:
         """Return a uint8 tensor (*shape) whose content is left over from whatever was before."""
         size = math.prod(shape)
-        block = self._free.popleft() if self._free else room_for_frames(size)
+        try:
+            block = self._free.popleft()  # tried, not asked for: other threads take some, too
+        except IndexError:
+            block = room_for_frames(size)
         if block.size < size:
             block = room_for_frames(size)
         lent = block[:size].reshape(shape)  # what the tensor refers to, and all that shares with it
         weakref.finalize(lent, self._free.append, block).atexit = False
         return torch.from_numpy(lent)
+
+
+def frame_memory(*, pin: bool) -> Empty:
+    """Return what hands out memory for frames: page-locked if asked for, and used again."""
+    return _empty_pinned if pin else Recycler().empty
+
+
+def _empty_pinned(shape: tuple[int, ...]) -> Tensor:
+    """Return memory that torch recycles by itself; `room_for_frames` says why it is not aligned."""
+    return torch.empty(math.prod(shape) + 16, dtype=torch.uint8, pin_memory=True)[16:].view(shape)

@@ -18,10 +18,9 @@ from shards.stream.crops import Cropping, Crops, Lengths, centred, random_resize
 from shards.stream.dice import Dice
 from shards.stream.draws import Draws, frame_sizes, travelling
 from shards.stream.fill import fill
+from shards.stream.memory import Empty
 from shards.stream.plan import Plan
 from shards.stream.reader import Split
-
-Empty = Callable[[tuple[int, ...]], Tensor]
 
 _TASK_PIXELS = 1 << 20  # enough decoding for a task to outweigh its handling
 _REMOTE_PIXELS = 1 << 14  # a task waits for one sample after another, so many tasks wait together

@@ -18,9 +18,9 @@ from shards.stream.clips import Frames, Sampling, place_clips
 from shards.stream.crops import Crop, view_crops
 from shards.stream.decode import Pixels
 from shards.stream.device import DeviceDecoder, Encoded
+from shards.stream.memory import Empty, frame_memory
 from shards.stream.pool import choose_threads
 from shards.stream.reader import Split
-from shards.stream.train import Empty
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,6 @@ class ViewedSample:
         return pixels[:, clips].transpose(0, 1).flatten(0, 1)  # (C, K, T, ...) -> (V, T, 3, S, S)
 
 
-def _empty(shape: tuple[int, ...], pin: bool = False) -> Tensor:
-    return torch.empty(shape, dtype=torch.uint8, pin_memory=pin)
-
-
 def view_sample(
     *,
     index: int,
@@ -106,7 +102,7 @@ def view_sample(
     length: int = 1,
     seconds: float | None = None,
     stride: int | None = None,
-    empty: Empty = _empty,
+    empty: Empty | None = None,
 ) -> ViewedSample:
     """Decode what the views of a sample need.
 
@@ -119,7 +115,7 @@ def view_sample(
         views: clips and crops.
         size: the side of the model's square input, which is the crops' short side, in pixels.
         sample, length, seconds, stride: the clip (`shards.stream.clips`).
-        empty: gives the uint8 memory for the frames, on any device.
+        empty: gives the uint8 memory for the frames, on any device; fresh memory by default.
 
     Raises:
         InputError: whatever `read` raises, or a `window` of a video without a frame rate.
@@ -139,7 +135,7 @@ def view_sample(
         )
     numbers, rows = np.unique(clips, return_inverse=True)
     (top, left, bottom, right), boxes = _common_cut(crops)
-    pixels = empty((len(numbers), bottom - top, right - left, 3))
+    pixels = (empty or frame_memory(pin=False))((len(numbers), bottom - top, right - left, 3))
     rooms = pixels if pixels.is_cuda else pixels.numpy()
     for room, frame in zip(rooms, read(numbers.tolist()), strict=True):
         room[:] = frame[top:bottom, left:right]
@@ -207,7 +203,7 @@ class ViewLoader(Ahead[int, Future[ViewedSample], ViewedSample]):
             length=length,
             seconds=seconds,
             stride=stride,
-            empty=decoder.empty if decoder else partial(_empty, pin=pin),
+            empty=decoder.empty if decoder else frame_memory(pin=pin),
         )
 
     def _start(self, item: int) -> Future[ViewedSample]:
