@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from shards.convert.report import Report
 
 
-def show(report: "Report", folder: Path, *, dry_run: bool, finalize: str) -> None:
-    """Write what a conversion did, or would do; `finalize` is a command that ends one in parts."""
+def show(report: "Report", folder: Path, *, dry_run: bool, again: str) -> None:
+    """Write what a conversion did, or would do; `again` is its command without any part."""
     _show_table(report, dry_run)
     _show_counts(report, folder, dry_run)
     if dry_run:
@@ -25,9 +25,10 @@ def show(report: "Report", folder: Path, *, dry_run: bool, finalize: str) -> Non
         from shards.convert.report import counted
 
         shards = counted(len(report.missing_shards), "shard")
-        parts = f"{report.missing_parts} of {report.part.count}"
-        console.say(f"not there yet: {shards}, of parts {parts}; the last part ends the conversion")
-        console.next_step(finalize)
+        count = report.part.count
+        parts = f"{report.missing_parts} of 0-{count - 1}"
+        console.say(f"missing: parts {parts} ({shards}); whichever ends last finishes the folder")
+        console.next_step(f"{again} --part {report.missing_shards[0] % count}/{count}")
     else:
         console.next_step(f"ivvit data show {folder}")
 
@@ -63,10 +64,13 @@ def _show_counts(report: "Report", folder: Path, dry_run: bool) -> None:
 def _show_left_out(report: "Report", folder: Path) -> None:
     for reason in report.reasons:
         console.say(f"skipped: {reason}")
-    if report.missing > report.listed / 2:
-        console.warn(f"most of what is listed is missing: {report.missing} of {report.listed}")
+    if more := report.skipped - len(report.reasons):
+        console.say(f"skipped: and {more} more")
+    for count, what in ((report.missing, "is missing"), (report.skipped, "was skipped")):
+        if count > report.listed / 2:
+            console.warn(f"most of what is listed {what}: {count} of {report.listed}")
     listed = not report.missing_shards  # skipped.jsonl is written at the end
-    if listed and (report.missing or report.skipped > len(report.reasons)):
+    if listed and (report.missing or more):
         console.say(f"what was left out, and why: {folder / 'skipped.jsonl'}")
 
 
@@ -83,9 +87,11 @@ def parts_missing(fault: "ShardsMissing", parts: int | None, command: str) -> Iv
         return IvvitError(fault.message, hint=here)
     array = array_expression({place % parts for place in fault.missing})
     task = f"{command} --part $SLURM_ARRAY_TASK_ID/{parts}"
+    one = f"{command} --part {fault.missing[0] % parts}/{parts}"
     return IvvitError(
-        f"{fault.message}; they are of parts {array} of {parts}",
-        hint=f"sbatch --array={array} --wrap {shlex.quote(task)} or, here: {here}",
+        f"{fault.message}; they are of parts {array} of 0-{parts - 1}",
+        hint=f"{one} and so on; with Slurm: sbatch --array={array} --wrap {shlex.quote(task)}; "
+        f"or all at once: {here}",
     )
 
 

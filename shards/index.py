@@ -152,7 +152,8 @@ def read_dataset_info(folder: Path) -> DatasetInfo:
     except FileNotFoundError:
         raise InputError(
             f"{folder}: holds no {DATASET_FILE}, so it is not a finished folder of shards",
-            hint="run `ivvit shard` again with the same options: it converts only what is missing",
+            hint="run `ivvit shard` again with the same options: it converts only what is missing; "
+            "with --finalize it tells which parts are",
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None

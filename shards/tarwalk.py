@@ -78,6 +78,7 @@ def walk(descriptor: int) -> Iterator[Member]:
     _check_start(descriptor)
     offset = 0
     named: dict[str, str] = {}  # what extended headers say of the next member
+    last = "nothing"
     while any(block := _read_block(descriptor, offset, total)):
         header = _parse(block, offset)
         data = offset + BLOCK
@@ -87,11 +88,13 @@ def walk(descriptor: int) -> Iterator[Member]:
             size = 0  # whatever the header says, no content follows
         offset_after = data + size + -size % BLOCK
         if data + size > total:
-            raise TarDamage("truncated", f"ends at byte {total}, within {header.name}")
+            where = f"after {last}" if kind is None else f"within {header.name}"
+            raise TarDamage("truncated", f"ends at byte {total}, {where}")
         if kind is None:
             named |= _extension(descriptor, header, offset)
         else:
-            yield Member(named.get("path", header.name), data, size, kind)
+            last = named.get("path", header.name)
+            yield Member(last, data, size, kind)
             named = {}
         offset = offset_after
     _check_end(descriptor, offset, total)

@@ -19,6 +19,7 @@ Place = Annotated[str, typer.Argument(metavar="DIR|URL", help="A folder of shard
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="A folder of shards.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
+CONVERT = "convert again with ivvit shard"
 COLUMNS = 12  # pictures in a row of the contact sheet
 FRAMES = 6  # of each video on it
 OF_VIDEOS = ("fps", "quality", "layout")  # options that images are converted without
@@ -48,6 +49,8 @@ def ls(
         (path, info.kind, len(info.classes), _splits(info), _size(info)) for path, info in found
     ]
     console.table(f"Shards in {top}", ["folder", "kind", "classes", "samples", "size"], rows)
+    for unfinished, shards in _find_unfinished(Path(top)):
+        console.say(f"unfinished: {unfinished}, {shards} so far; the same command goes on")
     if found:
         console.next_step(shlex.join(["ivvit", "data", "show", found[0][0]]))
 
@@ -58,7 +61,11 @@ def show(
     count: Annotated[int, typer.Option("-n", min=1, help="Samples on the contact sheet.")] = 24,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="PNG", help="(default: contact-sheet.png in DIR)"),
+        typer.Option(
+            *("-o", "--out"),
+            metavar="PNG",
+            help="(default: contact-sheet.png in DIR; of a URL NAME-contact-sheet.png, here)",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -78,7 +85,8 @@ def show(
     name = split or next(iter(info.splits))
     if name not in info.splits:
         raise UsageError(f"{folder}: has no split {name}", hint=f"use {', '.join(info.splits)}")
-    path = out or Path("" if is_url(folder) else folder, CONTACT_SHEET)
+    sheet = f"{info.name}-{CONTACT_SHEET}" if is_url(folder) else Path(folder, CONTACT_SHEET)
+    path = out or Path(sheet)
     _draw(dataset[name], count, path)
     if as_json:
         console.print_json(_document(folder, info) | {"contact_sheet": str(path)})
@@ -116,9 +124,14 @@ def verify(folder: Folder, as_json: Json = False) -> None:
         console.table("Problems", ["file", "kind", "detail"], rows)
     else:
         console.say(f"{folder}: {counted(report.samples, 'sample')}, all sound")
+        if report.left_out:
+            skipped = Path(folder, "skipped.jsonl")
+            console.say(f"left out when it was made: {report.left_out}, see {skipped}")
     if not report.ok:
         problems = counted(len(report.problems), "problem")
-        console.fail(f"{folder}: {problems}", "convert again with ivvit shard")
+        again = shlex.join(["ivvit", "data", "index", folder])
+        mend = f"fetch damaged tars again, then {again}" if report.indexed else CONVERT
+        console.fail(f"{folder}: {problems}", mend)
         raise typer.Exit(1)
 
 
@@ -130,6 +143,17 @@ def _find(top: str) -> Iterator[tuple[str, "DatasetInfo"]]:
             yield place, read_manifest(place)
         except InputError as error:
             console.warn(error.message)
+
+
+def _find_unfinished(top: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the folders of conversions that have not ended, and how many shards they have."""
+    from shards.convert.report import counted
+    from shards.index import DATASET_FILE
+
+    for folder in sorted(path for path in (top, *top.glob("*")) if path.is_dir()):
+        records = len(list(folder.glob("*-[0-9][0-9][0-9][0-9][0-9][0-9].index")))
+        if records and not (folder / DATASET_FILE).exists():
+            yield folder, counted(records, "shard")
 
 
 def _document(folder: str, info: "DatasetInfo") -> dict[str, Any]:
@@ -162,12 +186,15 @@ def _summarise(info: "DatasetInfo") -> None:
     columns = ["split", "samples", "frames", "shards", "size", "missing", "skipped"]
     console.table(f"{info.name}: {info.kind}s of {len(info.classes)} classes", columns, rows)
     console.say(f"classes: {', '.join(info.classes[:8])}{' …' if len(info.classes) > 8 else ''}")
+    tools = " ".join(" ".join(tool) for tool in info.tools.items())
+    if info.options.get("indexed"):
+        console.say(f"tars of others, indexed by {tools}")
+        return
     unused = OF_VIDEOS if info.kind == "image" else ()
     options = ", ".join(
         f"{key} {value}" for key, value in info.options.items() if value and key not in unused
     )
-    made = "indexed, the tars are of others" if info.options.get("indexed") else "converted"
-    console.say(f"{made} with: {options}; {' '.join(' '.join(t) for t in info.tools.items())}")
+    console.say(f"converted with: {options}; {tools}")
 
 
 def _draw(samples: "Split", count: int, path: Path) -> None:
@@ -175,8 +202,13 @@ def _draw(samples: "Split", count: int, path: Path) -> None:
 
     count = min(count, len(samples))
     chosen = [place * len(samples) // count for place in range(count)]
+    with console.progress("contact sheet", count, "samples") as bar:
+        strips = []
+        for i in chosen:
+            strips.append(_strip(samples, i))
+            bar.advance()
     try:
-        write_contact_sheet(path, [_strip(samples, i) for i in chosen], COLUMNS)
+        write_contact_sheet(path, strips, COLUMNS)
     except OSError as error:
         reason = error.strerror or error
         raise InputError(

@@ -143,7 +143,8 @@ def _show(report: "Report", folder: Path) -> None:
         console.say(f"walked before: {counted(report.reused, 'tar')}")
     for reason in report.reasons:
         console.say(f"left out: {reason}")
-    if report.skipped > len(report.reasons):
+    if more := report.skipped - len(report.reasons):
+        console.say(f"left out: and {more} more")
         console.say(f"what was left out, and why: {folder / 'skipped.jsonl'}")
     console.say(f"{report.written} indexed, {report.skipped} left out; index in {folder}")
     console.next_step(f"ivvit data show {folder}")

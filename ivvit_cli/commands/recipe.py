@@ -110,14 +110,22 @@ def cp(
     console.next_step(shlex.join(["ivvit", "recipe", "check", str(target)]))
 
 
-def check(name: Name, overrides: Overrides = None, as_json: Json = False) -> None:
+def check(
+    name: Name,
+    overrides: Overrides = None,
+    ready: Annotated[
+        bool, typer.Option("--ready", help="Exit with 4 where shards or weights are not there yet.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Check a recipe: its keys and values, its backbone, and the shards that exist.
 
     The model is built without memory for its weights, unless those of a file or a run are to be
-    tried on. Shards and weights that do not exist yet are named, and are no error.
+    tried on. Shards and weights that do not exist yet are named, and are no error but with --ready.
 
     Examples:
       ivvit recipe check my-recipe.yaml
+      ivvit recipe check my-recipe.yaml --ready && ivvit train --recipe my-recipe.yaml
       ivvit recipe check iv-vit model.backbone=vit_small_patch16_224
     """
     from ivvit_cli.config import load_recipe
@@ -134,19 +142,26 @@ def check(name: Name, overrides: Overrides = None, as_json: Json = False) -> Non
     parts = {part: _check_part(built, part, each) for part, each in job.parts.items()}
     document = {"recipe": name, "model": model, "weights": weights, "parts": parts}
     document["datasets"] = datasets
+    lacking = _lacking(job, [weights, *parts.values()], datasets)
     if as_json:
-        console.print_json(document)
-        return
+        console.print_json(document | {"ready": not lacking})
+    else:
+        _show_check(name, document, lacking)
+        if not lacking:
+            console.next_step(shlex.join(["ivvit", "train", "--recipe", name, *(overrides or [])]))
+    if ready and lacking:
+        raise EnvironmentFault(f"{name} cannot be trained yet: {len(lacking)} not there")
+
+
+def _show_check(name: str, document: dict[str, Any], lacking: Sequence[str]) -> None:
+    model, weights = document["model"], document["weights"]
     size = f"{model['parameters'] / 1e6:.1f} M parameters, {model['size']} px"
     rows = [("keys and values", "good", ""), ("backbone", "good", size)]
-    checked = {"weights": weights, **parts, **datasets}
+    checked = {"weights": weights, **document["parts"], **document["datasets"]}
     rows += [(what, found["state"], found["detail"]) for what, found in checked.items()]
     console.table(f"Recipe {name}", ["what", "state", "detail"], rows)
-    if lacking := _lacking(job, [weights, *parts.values()], datasets):
-        for hint in lacking:
-            console.say(f"before training: {hint}")
-    else:
-        console.next_step(shlex.join(["ivvit", "train", "--recipe", name, *(overrides or [])]))
+    for hint in lacking:
+        console.say(f"before training: {hint}")
 
 
 def _lacking(job: "Job", weights: Sequence[dict[str, Any]], datasets: dict[str, Any]) -> list[str]:

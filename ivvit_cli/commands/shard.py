@@ -157,7 +157,7 @@ def shard(
     if as_json:
         console.print_json(report.document())
     else:
-        show(report, folder, dry_run=dry_run, finalize=f"{again} --finalize")
+        show(report, folder, dry_run=dry_run, again=again)
 
 
 def _fold(dataset: str, fold: int | None) -> int:

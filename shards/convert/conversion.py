@@ -21,6 +21,8 @@ from shards.convert.report import Report, Row
 from shards.convert.writer import is_done
 from shards.errors import EnvironmentFault, InputError, UsageError
 
+_LARGE = 1024  # pixels of a short side, of which few crops need more than a quarter
+
 ON_BAD = ("skip", "fail")
 ENGINES = {"local": write_shards, "ray": write_shards_by_ray}
 
@@ -123,7 +125,11 @@ class Conversion:
 
     def _finish(self, out: Path, reused: int) -> Report:
         done = finish(out, self.listing, self.plans, self.options, self.tools)
-        return Report.of(self.listing, done.splits, done.labels, done.skipped, reused)
+        report = Report.of(self.listing, done.splits, done.labels, done.skipped, reused)
+        if done.short_side <= _LARGE or self.options.short_side is not None:
+            return report
+        note = f"there are frames of a short side of {done.short_side} pixels, which slow reading "
+        return replace(report, notes=(*report.notes, f"{note}down; --short-side 512 reduces them"))
 
     def _unfinished(self, out: Path, part: Part, reused: int, missing: tuple[int, ...]) -> Report:
         """Return what this part has done, while shards of others are missing."""

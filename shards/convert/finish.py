@@ -33,10 +33,14 @@ from shards.index import (
 
 @dataclass(frozen=True)
 class Finished:
-    """What a finished folder holds: its splits, the labels that occur, the items skipped."""
+    """What a finished folder holds: its splits, the labels that occur, the items skipped.
+
+    `short_side` is the longest short side, in pixels.
+    """
 
     splits: dict[str, Row]
     labels: set[int]
+    short_side: int
     skipped: tuple[Skipped, ...]
 
 
@@ -61,14 +65,19 @@ def finish(
     while True:
         records = read_records(out, plans)
         try:
-            splits, labels = _write_all(out, listing, plans, records, options, tools)
+            splits, merged = _write_all(out, listing, plans, records, options, tools)
         except FileNotFoundError:  # a record was taken away to be written anew
             continue
         if _unchanged(out, plans, records):
             break
         (out / DATASET_FILE).unlink(missing_ok=True)
     remove_stale(out, listing.name, _names(plans, splits))
-    return Finished(split_rows(plans, records), labels, tuple(skipped_items(records)))
+    return Finished(
+        split_rows(plans, records),
+        set().union(*(each.labels for each in merged)),
+        max(each.short_side for each in merged),
+        tuple(skipped_items(records)),
+    )
 
 
 def read_records(out: Path, plans: Sequence[ShardPlan]) -> list[Record]:
@@ -112,8 +121,8 @@ def _write_all(
     records: Sequence[Record],
     options: Options,
     tools: dict[str, str],
-) -> tuple[dict[str, SplitInfo], set[int]]:
-    """Write skipped.jsonl, the indexes and the manifest; return the splits and their labels."""
+) -> tuple[dict[str, SplitInfo], list[Merged]]:
+    """Write skipped.jsonl, the indexes and the manifest; return the splits and their indexes."""
     skipped = skipped_items(records)
     _write_skipped(out, listing, skipped)
     pairs = zip(plans, records, strict=True)
@@ -124,15 +133,15 @@ def _write_all(
         raise _nothing_converted(out, listing, skipped)
     _drop_other_manifest(out, [record.layout.header["shard"] for _, record in full])
     splits: dict[str, SplitInfo] = {}
-    labels: set[int] = set()
+    indexes: list[Merged] = []
     for split, group in groupby(full, key=lambda pair: pair[0]):
         of_split = [record for _, record in group]
         path = out / index_name(listing.name, split)
         merged = merge_records(path, {"dataset": listing.name, "split": split}, of_split)
         splits[split] = _split_info(listing, split, path.name, of_split, merged)
-        labels |= merged.labels
+        indexes.append(merged)
     write_dataset_info(out, _manifest(listing, splits, options, tools))
-    return splits, labels
+    return splits, indexes
 
 
 def _unchanged(out: Path, plans: Sequence[ShardPlan], records: Sequence[Record]) -> bool:

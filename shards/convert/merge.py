@@ -30,11 +30,15 @@ class Record:
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merged index holds: how many samples and frames, which labels, and its sha256."""
+    """What a merged index holds: how many samples and frames, which labels, and its sha256.
+
+    `short_side` is the longest short side, in pixels.
+    """
 
     samples: int
     frames: int
     labels: set[int]
+    short_side: int
     sha256: str
 
 
@@ -47,7 +51,7 @@ def merge_records(path: Path, header: dict[str, Any], records: Sequence[Record])
     samples = sum(record.layout.samples for record in records)
     frames = sum(record.layout.frames for record in records)
     labels: set[int] = set()
-    first_frame = 0
+    first_frame = short_side = 0
     with atomic_file(path) as plain:
         file = HashingFile(plain)
         file.write(encode_header(header, samples, frames))
@@ -57,7 +61,9 @@ def merge_records(path: Path, header: dict[str, Any], records: Sequence[Record])
             rows["first_frame"] += first_frame
             first_frame += record.layout.frames
             labels.update(rows["label"].tolist())
+            sides = np.minimum(rows["width"], rows["height"])
+            short_side = max(short_side, int(sides.max(initial=0)))
             file.write(rows.tobytes())
         for record in records:
             file.write(record.frames().tobytes())
-    return Merged(samples, frames, labels, file.sha256.hexdigest())
+    return Merged(samples, frames, labels, short_side, file.sha256.hexdigest())

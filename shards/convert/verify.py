@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from shards.convert.foreign.check import ForeignCheck, is_indexed
 from shards.convert.grouping import Problem
 from shards.convert.shardcheck import ShardFindings, check_members, check_shard
 from shards.errors import InputError
+from shards.files import open_plain
 from shards.index import (
     CODECS,
     DATASET_FILE,
+    SKIPPED_FILE,
     DatasetInfo,
     Index,
     ShardInfo,
@@ -30,17 +33,24 @@ Findings = dict[str, ShardFindings]  # by shard
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """The outcome of `verify`; `samples` counts the samples that were found in the shards."""
+    """The outcome of `verify`; `samples` counts the samples that were found in the shards.
+
+    `left_out` counts what was missing or skipped when the shards were made; `indexed` tells that
+    they are tars of others.
+    """
 
     ok: bool
     samples: int
     problems: tuple[Problem, ...]
+    left_out: int = 0
+    indexed: bool = False
 
     def document(self) -> dict[str, Any]:
         """Return the report as plain values: the JSON of `ivvit data verify --json`."""
         return {
             "ok": self.ok,
             "samples": self.samples,
+            "left_out": self.left_out,
             "problems": [asdict(problem) for problem in self.problems],
         }
 
@@ -71,7 +81,17 @@ def verify(folder: Path, *, on_progress: Progress | None = None) -> VerifyReport
             problems += _check_labels(info, split, findings)
             problems += _check_index(folder, {"dataset": info.name, "split": name}, split, findings)
     samples = sum(found.samples for found in findings.values())
-    return VerifyReport(not problems, samples, tuple(problems))
+    return VerifyReport(
+        not problems, samples, tuple(problems), _count_left_out(folder), foreign is not None
+    )
+
+
+def _count_left_out(folder: Path) -> int:
+    try:
+        with open_plain(folder / SKIPPED_FILE) as file:
+            return sum(block.count(b"\n") for block in iter(partial(file.read, 1 << 20), b""))
+    except (OSError, ValueError):
+        return 0
 
 
 def _read_manifest(folder: Path) -> tuple[DatasetInfo | None, list[Problem]]:

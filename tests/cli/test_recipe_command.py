@@ -66,6 +66,10 @@ def test_check_says_what_it_checked(ivvit_here: Ivvit) -> None:
     assert "before training: ivvit shard ucf101 SRC -o data/ucf101\n" in table.stderr
     assert "before training: weights/tokshift-k400.pth: github.com/VideoNetworks" in table.stderr
     assert "next:" not in table.stderr
+    ready = ivvit_here("recipe", "check", "iv-vit", "--ready")
+    assert (ready.code, ready.stdout != "") == (4, True)
+    assert "error: iv-vit cannot be trained yet: 5 not there\n" in ready.stderr
+    assert ivvit_here("recipe", "check", "iv-vit", "--json").json["ready"] is False
 
 
 @pytest.mark.parametrize(

@@ -146,3 +146,13 @@ def test_an_extended_header_without_end_is_not_read(tmp_path: Path) -> None:
         file.write(extension.tobuf(tarfile.GNU_FORMAT))
         file.truncate(5 << 30)
     assert damage(path) == f"header: byte 0: an extended header of {4 << 30} bytes"
+
+
+def test_a_tar_cut_in_an_extended_header_names_the_member_before(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name in ("first.txt", "кот.txt"):
+            tar.addfile(tarfile.TarInfo(name))
+    os.truncate(path, 2 * BLOCK + 100)  # the second member's name is in the block that is cut
+    with pytest.raises(TarDamage, match=r"ends at byte 1124, after first\.txt"):
+        members(path)

@@ -130,7 +130,8 @@ class RemoteFolder:
                 f"{place}: access denied",
                 hint="does this machine have the credentials that fsspec looks for?",
             )
-        reason = " ".join(str(error).split()) or type(error).__name__
+        words = (word for word in str(error).split() if not word.startswith("ssl:"))
+        reason = " ".join(words) or type(error).__name__
         return EnvironmentFault(f"{place}: cannot be read: {reason}")
 
     def _path(self, name: str) -> str:

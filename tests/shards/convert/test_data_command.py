@@ -73,7 +73,10 @@ def test_show_names_the_splits(ivvit, shards: Path) -> None:
 
 def test_verify_is_quiet_about_good_shards_and_loud_about_bad(ivvit, shards: Path) -> None:
     done = ivvit("data", "verify", shards / "pets", "--json")
-    assert (done.code, done.json) == (0, {"ok": True, "samples": 16, "problems": []})
+    assert (done.code, done.json) == (
+        0,
+        {"ok": True, "samples": 16, "left_out": 0, "problems": []},
+    )
     (shards / "pets/pets-val-000000.tar").unlink()
     done = ivvit("data", "verify", shards / "pets", "--json")
     assert done.code == 1

@@ -55,14 +55,31 @@ def test_the_other_commands_take_the_folder(ivvit_here, tars: Path) -> None:
     assert ivvit_here("data", "index", "pictures").code == 0
     assert ivvit_here("data", "ls", ".", "--json").json[0]["folder"] == "pictures"
     shown = ivvit_here("data", "show", "pictures")
-    assert (shown.code, "indexed, the tars are of others" in shown.stderr) == (0, True)
+    assert (shown.code, "tars of others, indexed by ivvit" in shown.stderr) == (0, True)
     assert (tars / "contact-sheet.png").is_file()
     assert ivvit_here("data", "verify", "pictures", "--json").json == {
         "ok": True,
         "samples": 13,
+        "left_out": 0,
         "problems": [],
     }
     assert ivvit_here("data", "index", "pictures").code == 0  # the sheet is no obstacle
+
+
+def test_a_damaged_tar_is_to_be_fetched_and_indexed_again(ivvit_here, tars: Path) -> None:
+    tar = tars / "p-val-0000.tar"
+    tar.write_bytes(tar.read_bytes()[:-3000])
+    assert ivvit_here("data", "index", "pictures").code == 0
+    sound = ivvit_here("data", "verify", "pictures")
+    assert (
+        sound.code,
+        "left out when it was made: 1, see pictures/skipped.jsonl" in sound.stderr,
+    ) == (0, True)
+    tar = tars / "p-train-0000.tar"
+    tar.write_bytes(tar.read_bytes()[:-3000])
+    damaged = ivvit_here("data", "verify", "pictures")
+    assert damaged.code == 1
+    assert "hint: fetch damaged tars again, then ivvit data index pictures\n" in damaged.stderr
 
 
 def test_a_forecast_writes_nothing(ivvit_here, tars: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import layouts
 import pytest
 from media import make_frames, write_image, write_video
+from PIL import Image
 
 from shards.convert.dataset import convert
 from shards.convert.parts import Part
@@ -189,9 +190,9 @@ def test_the_tasks_of_an_array_convert_a_part_each(ivvit_here, in_array, pets: P
     assert first.code == 0
     assert "part 1/3, by SLURM_ARRAY_TASK_ID; with --part all: everything\n" in first.stderr
     assert "part 1/3: 6 listed, 0 skipped, 6 written to out\n" in first.stderr
-    assert "not there yet: 4 shards, of parts 0,2 of 3" in first.stderr
+    assert "missing: parts 0,2 of 0-2 (4 shards); whichever ends last" in first.stderr
     again = "ivvit shard imagefolder pets --out out --shard-size 13k"
-    assert f"next: {again} --finalize\n" in first.stderr
+    assert f"next: {again} --part 0/3\n" in first.stderr
     in_array(0)
     second = ivvit_here(*command, "--json")
     assert (second.json["part"], second.json["finished"]) == ("0/3", False)
@@ -200,13 +201,30 @@ def test_the_tasks_of_an_array_convert_a_part_each(ivvit_here, in_array, pets: P
     assert missing.code == 1
     assert "2 of 6 shards are missing: pets-train-000002.tar, pets-val-000002.tar" in missing.stderr
     assert (
-        f"hint: sbatch --array=2 --wrap '{again} --part $SLURM_ARRAY_TASK_ID/3' "
-        f"or, here: {again} --part all\n" in missing.stderr
+        f"hint: {again} --part 2/3 and so on; "
+        f"with Slurm: sbatch --array=2 --wrap '{again} --part $SLURM_ARRAY_TASK_ID/3'; "
+        f"or all at once: {again} --part all\n" in missing.stderr
     )
     last = ivvit_here(*command, "--part", "2/3")
     assert "16 listed, 0 missing, 0 skipped, 16 written to out\n" in last.stderr
     assert "next: ivvit data show out\n" in last.stderr
     assert ivvit_here(*command, "--finalize", "--json").json["written"] == 16
+
+
+def test_an_unfinished_folder_is_told(ivvit_here, pets: Path) -> None:
+    ivvit_here("shard", "imagefolder", "pets", "-o", "out", *SMALL, "--part", "0/3")
+    assert "unfinished: out, 2 shards so far; the same" in ivvit_here("data", "ls", ".").stderr
+    shown = ivvit_here("data", "show", "out")
+    assert (shown.code, "with --finalize it tells which parts are" in shown.stderr) == (3, True)
+
+
+def test_large_images_are_told(ivvit_here, tmp_path: Path) -> None:
+    (tmp_path / "photos/train/a").mkdir(parents=True)
+    Image.new("RGB", (1300, 1100)).save(tmp_path / "photos/train/a/0.jpg")
+    command = ("shard", "imagefolder", "photos", "-o")
+    large = ivvit_here(*command, "large").stderr
+    assert "a short side of 1100 pixels, which slow reading down; --short-side 512" in large
+    assert "slow reading" not in ivvit_here(*command, "small", "--short-side", 512).stderr
 
 
 def test_all_parts_are_converted_when_asked(ivvit_here, in_array, pets: Path) -> None:

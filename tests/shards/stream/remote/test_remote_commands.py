@@ -46,7 +46,7 @@ def test_check_train_evaluate_and_show(web, tmp_path, ivvit_here, monkeypatch):
     assert done.json["datasets"]["pictures"]["top1"] == trained["top1"]
     done = ivvit_here("data", "show", f"{web.url}/pictures", "--json")
     assert (done.code, done.json["dataset"]) == (0, "pictures")
-    assert (tmp_path / "contact-sheet.png").is_file()
+    assert (tmp_path / "pictures-contact-sheet.png").is_file()
     kept = {path.name for path in (tmp_path / "kept").glob("*/*")} - {"use"}
     splits = read_dataset_info(here).splits.values()
     assert {split.index for split in splits} <= kept
