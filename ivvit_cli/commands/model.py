@@ -58,7 +58,10 @@ def info(
     ] = None,
     classes: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=N", help="Classes of a dataset without shards (repeatable)."),
+        typer.Option(
+            metavar="NAME=N",
+            help="Classes of a dataset without shards, as in ucf101=101 (repeatable).",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -85,7 +88,8 @@ def info(
         return
     _print_parameters(name, document)
     _print_cost(document)
-    console.print_text("\n".join(map(console.clean, document["weights"]["report"])))
+    first, *rest = map(console.clean, document["weights"]["report"])
+    console.print_text("\n".join((f"Weights: {first}", *rest)))
     console.say(
         "linear: without the products of attention, as TokShift and MSCA count; "
         "TimeSformer, CoVeR and AM Flow count all"
@@ -107,8 +111,10 @@ def _print_parameters(name: str, document: dict[str, Any]) -> None:
         (part, f"{count['total']:,}", f"{count['trainable']:,}")
         for part, count in parameters["parts"].items()
     ]
-    rows += [(f"head {head}", "unknown: --classes", "") for head in parameters["without_head"]]
-    rows.append(("all", f"{parameters['total']:,}", f"{parameters['trainable']:,}"))
+    unknown = parameters["without_head"]
+    rows += [(f"head {head}", f"unknown: --classes {head}=N", "") for head in unknown]
+    every = "all but unknown heads" if unknown else "all"
+    rows.append((every, f"{parameters['total']:,}", f"{parameters['trainable']:,}"))
     title = f"{name}: {document['backbone']}, {kind}, {document['size']} px"
     console.table(title, ["part", "parameters", "trained"], rows)
 
@@ -119,11 +125,11 @@ def _print_cost(document: dict[str, Any]) -> None:
         (
             name,
             "image" if cost["frames"] is None else f"{cost['frames']} frames",
-            f"{cost['multiply_adds'] / 1e9:.2f}",
-            f"{cost['multiply_adds_without_attention'] / 1e9:.2f}",
+            f"{cost['multiply_adds'] / 1e9:.4g}",
+            f"{cost['multiply_adds_without_attention'] / 1e9:.4g}",
             cost["views"],
-            f"{cost['multiply_adds_of_views'] / 1e12:.3f}",
-            f"{cost['multiply_adds_of_views_without_attention'] / 1e12:.3f}",
+            f"{cost['multiply_adds_of_views'] / 1e12:.3g}",
+            f"{cost['multiply_adds_of_views_without_attention'] / 1e12:.3g}",
         )
         for name, cost in costs.items()
     ]
@@ -132,15 +138,19 @@ def _print_cost(document: dict[str, Any]) -> None:
     memory = [
         (
             name,
-            f"{cost['activation_bytes'] / 1e6:.0f} MB",
+            _size(cost["activation_bytes"]),
             cost["batch"],
-            f"{(cost['step_bytes'] + document['state_bytes']) / 1e9:.1f} GB",
+            _size(cost["step_bytes"] + document["state_bytes"]),
         )
         for name, cost in costs.items()
     ]
-    state = f"weights, gradients and moments take {document['state_bytes'] / 1e9:.1f} GB"
+    state = f"weights, gradients and moments take {_size(document['state_bytes'])}"
     columns = ["dataset", "memory/sample", "batch", "with weights"]
     console.table(f"Memory of a training step, estimated; {state}", columns, memory)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.3g} MB" if count < 1e9 else f"{count / 1e9:.3g} GB"
 
 
 def import_(

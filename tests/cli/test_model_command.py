@@ -86,10 +86,11 @@ def test_info_of_a_recipe(ivvit_here: Ivvit, recipe: str) -> None:
 def test_info_as_a_table(ivvit_here: Ivvit, recipe: str) -> None:
     done = ivvit_here("model", "info", recipe, "model.temporal.kind=none")
     assert done.code == 0
-    assert "unknown: --classes" in done.stdout
+    assert "unknown: --classes photos=N" in done.stdout
+    assert "all but unknown heads" in done.stdout
     assert "in blocks, over time" not in done.stdout
     assert "4 frames" in done.stdout
-    assert done.stdout.endswith("random\n")
+    assert done.stdout.endswith("Weights: random\n")
     assert "as TokShift and MSCA count" in done.stderr
 
 
