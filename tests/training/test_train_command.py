@@ -311,7 +311,7 @@ def test_signals_end_with_a_line_and_a_code(recipe, tmp_path, number, code):
     )
     wait_for_checkpoint(tmp_path / "run", process)
     process.send_signal(number)
-    stderr = process.communicate(timeout=30)[1]
+    stderr = process.communicate(timeout=120)[1]
     assert process.returncode == code
     assert f"error: {number.name}: stopped after iteration" in stderr
     words = f"{number.name}: finishing the iteration and saving; a second one loses what came since"
@@ -345,7 +345,7 @@ def test_torchrun_passes_a_signal_on(recipe, tmp_path):
     process = train_in_background(tmp_path, *long, launcher=torchrun())
     wait_for_checkpoint(tmp_path / "run", process)
     process.send_signal(signal.SIGTERM)
-    stderr = process.communicate(timeout=60)[1]
+    stderr = process.communicate(timeout=120)[1]
     assert process.returncode == 1
     assert stderr.count("error: SIGTERM: stopped after iteration") == 1
     saved = runs.read_meta(runs.find_checkpoint(tmp_path / "run")).iteration

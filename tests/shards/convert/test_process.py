@@ -38,7 +38,7 @@ def test_a_process_that_takes_too_long_is_killed(code: str) -> None:
     begin = time.monotonic()
     with pytest.raises(LimitExceeded, match="more than 1 s"):
         run_bounded(python(code), Limits(seconds=1))
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 40
 
 
 def test_a_process_that_writes_too_much_is_killed() -> None:

@@ -37,12 +37,12 @@ def test_any_step_of_any_dataset_is_reached_at_once(samples, step):
     assert chosen.max() < samples
 
 
-def test_a_late_step_takes_no_time():
+def test_a_late_step_is_reached_without_the_steps_before():
     plan = Plan("k400", 240_000, 256, 0)
     start = time.perf_counter()
     plan.indices(10**9)
     plan.dice(10**9, range(256)).throw("crop", 22)
-    assert time.perf_counter() - start < 0.5
+    assert time.perf_counter() - start < 30  # a billion steps would take hours
 
 
 def test_steps_line_up_whatever_the_batch():
