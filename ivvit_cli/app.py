@@ -104,11 +104,12 @@ _add_group(
 )
 _add_group(
     "model",
-    "The models: list, what one costs, import weights.",
+    "The models: list, what one costs, import and export weights.",
     TRAIN,
     ls=model.ls,
     info=model.info,
     **{"import": model.import_},
+    export=model.export,
 )
 _add(app, "eval", eval.evaluate, LOOK)
 _add(app, "predict", predict.predict, LOOK)

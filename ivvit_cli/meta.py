@@ -44,6 +44,14 @@ class HeadMeta(_Part):
     min_short_side: int | None
 
 
+class FrozenMeta(_Part):
+    """Frozen weights that are not stored: whose they are, how many, and their sha256."""
+
+    source: str
+    sha256: str
+    tensors: int
+
+
 class ScoreMeta(_Part):
     """A validation of one dataset: accuracies in percent, and the words for what they hold for."""
 
@@ -60,7 +68,8 @@ class Meta(_Part):
     """The content of `meta.json`: all that prediction and evaluation need beside the weights.
 
     `metrics` holds each dataset's scores where this iteration was validated, `files` the
-    sha256 of the other files, and `sha256` that of the rest of this document.
+    sha256 of the other files, and `sha256` that of the rest of this document. `frozen` is None
+    where all weights are stored.
     """
 
     schema_version: int = Field(alias="schema")
@@ -70,6 +79,7 @@ class Meta(_Part):
     input: InputMeta
     eval: EvalMeta
     heads: dict[str, HeadMeta]
+    frozen: FrozenMeta | None = None
     metrics: dict[str, ScoreMeta]
     files: dict[str, str]
     sha256: str

@@ -162,22 +162,31 @@ def check_file(checkpoint: Path, meta: Meta, name: str) -> Path:
     return path
 
 
-def load_model(checkpoint: Path, device: "torch.device | str") -> "tuple[JointModel, Meta]":
+def load_model(
+    checkpoint: Path, device: "torch.device | str", backbone: str | None = None
+) -> "tuple[JointModel, Meta]":
     """Build the model of a checkpoint on `device`, in evaluation mode.
+
+    Args:
+        backbone: where the frozen weights are that it names, if not where it says.
 
     Raises:
         InputError: the checkpoint is damaged, or its weights do not fit the model of its meta.json.
+        EnvironmentFault: frozen weights are not there.
     """
     import torch
     from safetensors.torch import load_file
 
     from ivvit_cli.models import build_model
+    from ivvit_cli.models.weights.frozen import complete
 
     meta = read_meta(checkpoint)
     weights = load_file(check_file(checkpoint, meta, WEIGHTS_FILE), device="cpu")
     heads = {name: len(head.classes) for name, head in meta.heads.items()}
     with bounded_memory(checkpoint / WEIGHTS_FILE), torch.device("meta"):
-        _check_fit(build_model(meta.model, heads), weights, checkpoint)  # before it takes memory
+        bare = build_model(meta.model, heads)
+    weights = complete(weights, meta, checkpoint, backbone)
+    _check_fit(bare, weights, checkpoint)  # before it takes memory
     model = build_model(meta.model, heads)
     fit_weights(model, weights, checkpoint)
     return model.to(device).eval(), meta

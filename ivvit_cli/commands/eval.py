@@ -34,6 +34,9 @@ def evaluate(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Another split than the run's own.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Most views per forward pass.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Where the run's frozen weights are now.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -57,7 +60,7 @@ def evaluate(
     targets = _open_targets(meta, dataset or [], data or [], split)
     _warn_of_small_frames(meta, targets)
     place = choose_device(device)
-    model, _ = load_model(checkpoint, place)
+    model, _ = load_model(checkpoint, place, backbone)
     evaluations = []
     for target in targets:
         title = f"{target.dataset} {target.split.name}"

@@ -36,6 +36,9 @@ def predict(
         str | None, typer.Option(help="CLIPSxCROPS per video, as in 10x3; an image has crops only.")
     ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Most views per forward pass.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="Where the run's frozen weights are now.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -61,7 +64,7 @@ def predict(
     media = _find_media(files)
     with console.progress("predicting", len(media), "files") as bar:
         predictions = score(
-            load_model(checkpoint, place)[0],
+            load_model(checkpoint, place, backbone)[0],
             media,
             heads,
             views=wanted,

@@ -101,7 +101,7 @@ def _resume(
     file = str(require_run(run))
     before, after = load_recipe(file), load_recipe(file, overrides)
     changes = list_changes(before.model_dump(), after.model_dump())
-    refuse_breaking(changes)
+    refuse_breaking(changes, freezes=bool(before.model.freeze))
     session = Session(
         job_of(after),
         run,

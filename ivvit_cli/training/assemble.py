@@ -10,6 +10,7 @@ from ivvit_cli.errors import UsageError
 from ivvit_cli.evaluation.device import wants_bf16
 from ivvit_cli.evaluation.protocol import Protocol
 from ivvit_cli.models import InputSpec, JointModel, build_model
+from ivvit_cli.models.weights.frozen import Frozen
 from ivvit_cli.training.compiling import compile_blocks
 from ivvit_cli.training.data import open_sources, train_stream
 from ivvit_cli.training.distributed import Ranks
@@ -101,9 +102,13 @@ def make_trainer(
     device: torch.device,
     ranks: Ranks,
     saved: Saved | None,
+    frozen: Frozen | None,
     journal: Journal | None,
 ) -> Trainer:
     """Put the loop together; with `saved`, in the state of that checkpoint.
+
+    Args:
+        frozen: what checkpoints name instead of storing it.
 
     Raises:
         InputError: the checkpoint's weights do not fit the model.
@@ -148,7 +153,8 @@ def make_trainer(
         periods=_periods(prepared),
         loading=loading,
         progress=saved.progress if saved else RunProgress(),
-        meta=prepared.meta(),
+        meta=prepared.meta() | {"frozen": frozen.note() if frozen else None},
+        unsaved=frozen.names if frozen else frozenset(),
         data=prepared.fingerprints(),
         seed=job.train["seed"],
         clip_norm=job.optim["clip_norm"],

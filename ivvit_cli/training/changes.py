@@ -47,14 +47,18 @@ def list_changes(before: Any, after: Any, path: tuple[str, ...] = ()) -> list[Ch
     ]
 
 
-def refuse_breaking(changes: list[Change]) -> None:
+def refuse_breaking(changes: list[Change], *, freezes: bool) -> None:
     """Refuse changes that a run cannot be continued with.
+
+    Args:
+        freezes: the run has a frozen backbone; where it is may change, and its sha256 is compared.
 
     Raises:
         UsageError: naming the first of them.
     """
     for change in changes:
-        if change.breaks:
+        moved = freezes and change.path == ("model", "weights")
+        if change.breaks and not moved:
             raise UsageError(
                 f"a resumed run cannot change {change}",
                 hint="the model, the order of the samples and the optimiser stay: start a new run",

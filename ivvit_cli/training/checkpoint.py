@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,18 @@ def _write_files(
     save_file({k: v.contiguous() for k, v in weights.items()}, folder / WEIGHTS_FILE)
     with (folder / STATE_FILE).open("wb") as file:
         torch.save(dict(state), file)
-    meta["files"] = {name: _settle(folder / name) for name in (WEIGHTS_FILE, STATE_FILE)}
-    meta["sha256"] = digest_document(meta)
-    (folder / META_FILE).write_text(json.dumps(meta, indent=1) + "\n")
+    write_meta(folder, meta, (WEIGHTS_FILE, STATE_FILE))
+
+
+def write_meta(folder: Path, meta: Mapping[str, Any], files: Sequence[str]) -> None:
+    """Flush the files of a checkpoint to the disk, and write meta.json with their hashes.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    document = dict(meta) | {"files": {name: _settle(folder / name) for name in files}}
+    document["sha256"] = digest_document(document)
+    (folder / META_FILE).write_text(json.dumps(document, indent=1) + "\n")
     _settle(folder / META_FILE)
     sync_folder(folder)
 

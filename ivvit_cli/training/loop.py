@@ -72,6 +72,7 @@ class Trainer:
         schedule: the kind of joint schedule.
         progress: where to go on; its tallies and counts change as the run goes.
         meta: meta.json without iteration, metrics and hashes.
+        unsaved: the names of frozen parameters that checkpoints do not hold.
         data: per dataset, what tells its training samples from others (for `--resume`).
         seed: of dropout and the like; the samples' randomness is the plan's own.
         clip_norm: the largest norm of a gradient over all parameters; None for no limit.
@@ -91,6 +92,7 @@ class Trainer:
     loading: Loading
     progress: RunProgress
     meta: Mapping[str, Any]
+    unsaved: frozenset[str]
     data: Mapping[str, str]
     seed: int
     clip_norm: float | None
@@ -279,10 +281,11 @@ class Trainer:
             return
         progress = self.progress
         validated = progress.validated == progress.iteration
+        state = self.update.model.state_dict()
         folder = save_checkpoint(
             self.run,
             progress.iteration,
-            weights=self.update.model.state_dict(),
+            weights={k: v for k, v in state.items() if k not in self.unsaved},
             state=snapshot(self.optimiser, progress, self.data, self.ranks),
             meta={**self.meta, "metrics": self._scores if validated else {}},
         )

@@ -71,6 +71,7 @@ class Prepared:
         return {
             "datasets": datasets,
             "parameters": sum(p.numel() for p in self.model.parameters()),
+            "trained": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
             "input_size": self.input.size,
             "iterations": self.times.total,
             "updates": self.times.total

@@ -13,7 +13,15 @@ from torch import Tensor
 from ivvit_cli.bounded import bounded_memory
 from ivvit_cli.errors import InputError
 from ivvit_cli.models import JointModel
-from ivvit_cli.runs import CHECKPOINTS, STATE_FILE, WEIGHTS_FILE, fit_weights, step_name
+from ivvit_cli.models.weights.frozen import Frozen, complete
+from ivvit_cli.runs import (
+    CHECKPOINTS,
+    STATE_FILE,
+    WEIGHTS_FILE,
+    fit_weights,
+    read_meta,
+    step_name,
+)
 from ivvit_cli.training.checkpoint import link
 from ivvit_cli.training.distributed import Ranks
 from ivvit_cli.training.folder import cut_metrics
@@ -22,10 +30,11 @@ from ivvit_cli.training.progress import RunProgress
 
 @dataclass(frozen=True)
 class Saved:
-    """What a checkpoint holds, in memory."""
+    """What a checkpoint holds, in memory, with the frozen weights that it names."""
 
     checkpoint: Path
     weights: dict[str, Tensor]
+    frozen: Frozen | None
     optimiser: dict[str, Any]
     progress: RunProgress
     data: dict[str, str]  # a fingerprint of each dataset's training samples
@@ -46,11 +55,15 @@ def snapshot(
     }
 
 
-def read_saved(checkpoint: Path) -> Saved:
+def read_saved(checkpoint: Path, backbone: str | None = None) -> Saved:
     """Read a checkpoint to the CPU; state.pt may hold tensors and plain values, nothing else.
+
+    Args:
+        backbone: where the frozen weights are, if not where the checkpoint says.
 
     Raises:
         InputError: it holds something else, or takes far more memory than its size.
+        EnvironmentFault: frozen weights are not there.
     """
     path = checkpoint / STATE_FILE
     try:
@@ -60,9 +73,17 @@ def read_saved(checkpoint: Path) -> Saved:
         raise InputError(
             f"{path}: refused: it holds more than tensors and could run code"
         ) from error
+    meta = read_meta(checkpoint)
+    stored = load_file(checkpoint / WEIGHTS_FILE, device="cpu")
+    weights = complete(stored, meta, checkpoint, backbone)
+    frozen = None
+    if meta.frozen:
+        names = frozenset(weights.keys() - stored.keys())
+        frozen = Frozen(backbone or meta.frozen.source, names, meta.frozen.sha256)
     return Saved(
         checkpoint=checkpoint,
-        weights=load_file(checkpoint / WEIGHTS_FILE, device="cpu"),
+        weights=weights,
+        frozen=frozen,
         optimiser=state["optimiser"],
         progress=RunProgress.restored(state["progress"]),
         data=state["data"],

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from ivvit_cli.evaluation.device import choose_device
 from ivvit_cli.evaluation.frames import warn_of_small_frames
 from ivvit_cli.models import load_weights
 from ivvit_cli.models.weights import is_remote, load_parts
+from ivvit_cli.models.weights.frozen import Frozen, find_frozen
 from ivvit_cli.runs import find_checkpoint, read_meta
 from ivvit_cli.training.assemble import make_trainer, prepare
 from ivvit_cli.training.checkpoint import newest_intact
@@ -80,7 +83,7 @@ class Session:
         elif remote:
             state = f"{', '.join(remote)}: fetched when training starts"
         else:
-            state = next(iter(_load_weights(prepared)), "random")
+            state = next(iter(_load_weights(prepared)[0]), "random")
         return prepared.plan() | {"weights": {"source": source, "state": state}}
 
     def train(self) -> dict[str, Any]:
@@ -94,11 +97,17 @@ class Session:
             self.run = from_leader(self.ranks, self.run)  # its name may hold the leader's time
             prepared = self.prepare()
             saved = self._read_saved(prepared) if self.resume else None
-            lines = [] if saved else _load_weights(prepared)
+            lines, frozen = ([], saved.frozen) if saved else _load_weights(prepared)
             screen = Screen(prepared.times.total) if self.ranks.leads else None
             journal = Journal(self.run, screen, list(prepared.sources)) if screen else None
             trainer = make_trainer(
-                prepared, self.run, device=device, ranks=self.ranks, saved=saved, journal=journal
+                prepared,
+                self.run,
+                device=device,
+                ranks=self.ranks,
+                saved=saved,
+                frozen=frozen,
+                journal=journal,
             )
             if journal:  # only now is every value known to be good
                 self._open_folder(trainer.progress)
@@ -122,7 +131,7 @@ class Session:
         newest = from_leader(self.ranks, newest)
         if newest is None:  # it stopped before its first checkpoint: from the start, then
             return None
-        saved = read_saved(newest)
+        saved = read_saved(newest, self.job.model["weights"])
         if saved.progress.iteration > prepared.times.total:
             raise UsageError(
                 f"{self.run} has done {saved.progress.iteration} iterations, "
@@ -146,10 +155,13 @@ class Session:
         record_start(self.run, progress.iteration, self.changes)
 
     def _opening(self, prepared: Prepared, progress: RunProgress) -> list[str]:
-        parameters = sum(p.numel() for p in prepared.model.parameters())
+        parameters = [*prepared.model.parameters()]
+        total_size = sum(p.numel() for p in parameters)
+        trained = sum(p.numel() for p in parameters if p.requires_grad)
+        frozen = "" if trained == total_size else f", {trained:,} of them trained"
         sources, total = prepared.sources, prepared.times.total
         lines = [
-            f"{self.run}: {parameters:,} parameters, {len(sources)} dataset"
+            f"{self.run}: {total_size:,} parameters{frozen}, {len(sources)} dataset"
             f"{'s' if len(sources) > 1 else ''}, {total} iteration{'s' if total > 1 else ''}"
         ]
         lines += [f"{n}: no validation split" for n, each in sources.items() if not each.validation]
@@ -171,10 +183,15 @@ class Session:
         }
 
 
-def _load_weights(prepared: Prepared) -> list[str]:
-    model, values = prepared.model, prepared.job.model
-    source, head, lines = values["weights"], values["head"], list[str]()
+def _load_weights(prepared: Prepared) -> tuple[list[str], Frozen | None]:
+    model, job = prepared.model, prepared.job
+    source, lines, frozen = job.model["weights"], list[str](), None
     if source:
         classes = {name: each.dataset.classes for name, each in prepared.sources.items()}
-        lines += load_weights(model, source, head, classes).lines()
-    return lines + load_parts(model, prepared.job.parts)
+        report = load_weights(model, source, job.model["head"], classes)
+        lines = report.lines()
+        others = [
+            name for name in report.loaded if not any(map(partial(fnmatchcase, name), job.parts))
+        ]
+        frozen = find_frozen(model, source, others)
+    return lines + load_parts(model, job.parts), frozen

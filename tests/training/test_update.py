@@ -128,6 +128,7 @@ def test_activation_checkpointing_gives_the_same_gradients(recipe, tmp_path):
             device=torch.device("cpu"),
             ranks=Ranks(),
             saved=None,
+            frozen=None,
             journal=None,
         )
         for head in trainer.update.model.heads.parameters():

@@ -74,6 +74,15 @@ def is_remote(source: str) -> bool:
     return source.startswith(("timm:", "hf:"))
 
 
+def is_run(source: str) -> bool:
+    """Tell whether a source on this machine is a run or a checkpoint, not plain weights."""
+    path = Path(source).expanduser()
+    if not path.is_dir():
+        return not path.exists() and "@" in source
+    alone = find_weights(path) is None
+    return alone or (path / META_FILE).is_file() or (path / CHECKPOINTS).is_dir()
+
+
 def read_source(source: str) -> Source:
     """Read `timm:NAME`, `hf:REPO[/FILE]`, a file, a folder of the hub's, a run or a checkpoint.
 
@@ -90,12 +99,15 @@ def read_source(source: str) -> Source:
     path = Path(source).expanduser()
     if not path.exists() and "@" not in source:
         raise EnvironmentFault(f"{path}: no such file of weights", hint=_where_to_get(path))
-    if path.is_file():
-        return _read_file(path)
-    weights = find_weights(path)
-    if weights is None or (path / META_FILE).is_file() or (path / CHECKPOINTS).is_dir():
+    if is_run(source):
         return _read_run(path)
-    return _read_file(weights)
+    return _read_file(path if path.is_file() else _weights_in(path))
+
+
+def _weights_in(folder: Path) -> Path:
+    weights = find_weights(folder)
+    assert weights is not None  # else it would be a run
+    return weights
 
 
 def _read_file(path: Path) -> Source:
@@ -124,12 +136,15 @@ def _read_note(path: Path) -> Mapping[str, Any]:
 
 
 def _read_run(path: Path) -> Source:
-    """Read a run's checkpoint, checked by its hash."""
+    """Read a run's checkpoint, checked by its hash, with what it names instead of storing it."""
+    from ivvit_cli.models.weights.frozen import complete  # which reads sources itself
+
     checkpoint = find_checkpoint(path)
     meta = read_meta(checkpoint)
     file = check_file(checkpoint, meta, WEIGHTS_FILE)
     classes = {name: head.classes for name, head in meta.heads.items()}
-    return Source(read_weights(file), files=(file,), classes=classes)
+    weights = complete(read_weights(file), meta, checkpoint)
+    return Source(weights, files=(file,), classes=classes)
 
 
 def _read_timm(name: str) -> dict[str, Tensor]:
