@@ -16,7 +16,19 @@ from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
 from ivvit_cli import __version__, console
-from ivvit_cli.commands import data, demo, doctor, eval, index, model, predict, recipe, shard, train
+from ivvit_cli.commands import (
+    data,
+    demo,
+    doctor,
+    eval,
+    explain,
+    index,
+    model,
+    predict,
+    recipe,
+    shard,
+    train,
+)
 from ivvit_cli.errors import IvvitError, RecipeError
 
 DATA, TRAIN, LOOK, TOOLS = "Data", "Train", "Look", "Tools"
@@ -113,6 +125,7 @@ _add_group(
 )
 _add(app, "eval", eval.evaluate, LOOK)
 _add(app, "predict", predict.predict, LOOK)
+_add(app, "explain", explain.explain, LOOK)
 _add(app, "doctor", doctor.doctor, TOOLS)
 _add(app, "demo", demo.demo, TOOLS)
 

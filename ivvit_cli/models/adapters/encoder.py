@@ -72,7 +72,7 @@ class AdaptedEncoder(Encoder):
             x = x.squeeze(1)
         frames = x.shape[1] if x.ndim == 5 else None
         tokens, features = self.embed(x), list[Tensor]()
-        additions = self._additions(dataset)
+        additions = self.additions(dataset)
         for number in range(additions.depth):
             tokens, found = self._run_added(additions, number, tokens, frames, dataset)
             features.extend(found)
@@ -93,7 +93,8 @@ class AdaptedEncoder(Encoder):
     def _sets(self) -> list[Additions]:
         return [each for each in self.adapters.values() if isinstance(each, Additions)]
 
-    def _additions(self, dataset: str) -> Additions:
+    def additions(self, dataset: str) -> Additions:
+        """Return what runs beside the blocks for a dataset."""
         key = "shared" if self.owner == "shared" else head_key(dataset)
         additions = self.adapters[key]
         assert isinstance(additions, Additions)
