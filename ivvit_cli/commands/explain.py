@@ -64,22 +64,10 @@ def explain(
       ivvit explain photo.jpg --ckpt runs/demo --map rollout --blocks 1,6,12
       ivvit explain clip.mp4 --model am-flow-k400 --map am-flow model.weights=dinov2.safetensors
     """
-    from ivvit_cli.evaluation.device import choose_device
-    from ivvit_cli.explaining.subject import subject_of_recipe, subject_of_run
-
     folder = out or Path(f"{file.stem}-{map_.value}")
     if (folder / "strip.png").exists():
         raise UsageError(f"{folder}: holds an explanation already", hint="another folder: -o DIR")
-    place = choose_device(device)
-    if (ckpt is None) == (recipe is None):
-        raise UsageError("which model? give --ckpt RUN, or --model RECIPE")
-    if ckpt is not None:
-        if overrides:
-            raise UsageError(f"{overrides[0]}: changes a recipe, and a run has its own")
-        subject = subject_of_run(ckpt, head, place, backbone)
-    else:
-        assert recipe is not None
-        subject = subject_of_recipe(recipe, overrides or [], head, place)
+    subject = _subject(ckpt, recipe, overrides or [], head, backbone, device)
     document = _explain(subject, file, map_, _numbers(blocks), frames, folder)
     if as_json:
         console.print_json(document)
@@ -88,6 +76,27 @@ def explain(
         console.print_text(console.clean(name))
     if recipe is not None:
         console.next_step(shlex.join(["ivvit", "train", "--recipe", recipe]))
+
+
+def _subject(
+    ckpt: str | None,
+    recipe: str | None,
+    overrides: list[str],
+    head: str | None,
+    backbone: str | None,
+    device: str,
+) -> "Subject":
+    from ivvit_cli.evaluation.device import choose_device
+    from ivvit_cli.explaining.subject import subject_of_recipe, subject_of_run
+
+    place = choose_device(device)
+    if ckpt is not None and recipe is None:
+        if overrides:
+            raise UsageError(f"{overrides[0]}: changes a recipe, and a run has its own")
+        return subject_of_run(ckpt, head, place, backbone)
+    if recipe is None or ckpt is not None:
+        raise UsageError("which model? give --ckpt RUN, or --model RECIPE")
+    return subject_of_recipe(recipe, overrides, head, place)
 
 
 def _explain(

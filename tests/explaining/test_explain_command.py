@@ -59,13 +59,13 @@ def test_a_video_has_pictures_arrays_and_films(explain, root, tmp_path):
     with np.load(folder / "maps.npz") as arrays:
         assert arrays["frames"].shape == (4, 32, 32, 3)
         assert arrays["block_2"].shape == (4, 4, 4, 2)
-    gif = Image.open(folder / "overlay.gif")
-    assert gif.n_frames == 4
     film = read_video(folder / "overlay.mp4")
-    assert (len(film.frames), film.width, film.height) == (4, *gif.size)
-    strip = Image.open(folder / "strip.png")
-    assert strip.width > 4 * 128
-    assert strip.height > 2 * 128
+    with Image.open(folder / "overlay.gif") as gif:
+        assert gif.n_frames == 4
+        assert (len(film.frames), film.width, film.height) == (4, *gif.size)
+    with Image.open(folder / "strip.png") as strip:
+        assert strip.width > 4 * 128
+        assert strip.height > 2 * 128
 
 
 def test_an_image_has_no_film(explain, root, tmp_path):
