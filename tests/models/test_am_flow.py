@@ -142,31 +142,33 @@ def test_invariants_of_aligned_flow(clips: int, frames: int, tokens: int, size: 
     flow = flow_of("aligned", "width").float()
     of_q, of_k = (x.unflatten(0, (-1, frames)) for x in (q, k))
     still = [x[:, :1].expand(-1, frames, -1, -1, -1).flatten(0, 1) for x in (of_q, of_k)]
-    assert flow(*still, frames, SCALE).abs().max() <= 1e-5
+    assert flow(*still, frames, SCALE).abs().max() == 0
     pair = [x[:, :2].flatten(0, 1) for x in (of_q, of_k)]
     back = [x[:, :2].flip(1).flatten(0, 1) for x in (of_q, of_k)]
     torch.testing.assert_close(flow(*pair, 2, SCALE), flow(*back, 2, SCALE), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "still"), [("vanilla", 1.0), ("aligned", 0.0)])
-def test_no_motion_in_a_whole_model(kind: str, still: float) -> None:
+@pytest.mark.parametrize(("size", "width", "heads"), [(32, 64, 4), (40, 42, 3), (24, 30, 2)])
+def test_no_motion_in_a_whole_model(
+    kind: str, still: float, size: int, width: int, heads: int
+) -> None:
     """A static clip through a backbone in float32: 1 within 1e-6, or exactly 0.
 
-    Exactly, that is, where a matrix product rounds every row alike, as it does at these sizes (16
-    patches, a width of 64); at odd ones, the rows at the end of a block may differ.
+    At odd sizes, matrix products round the rows at the end of a block otherwise: 1 within 3e-6.
     """
     temporal = {"kind": "am_flow", "flow": {"kind": kind}}
-    sizes = {"img_size": 32, "embed_dim": 64, "num_heads": 4, "class_token": False}
+    sizes = {"img_size": size, "embed_dim": width, "num_heads": heads, "class_token": False}
     model = small_model(temporal=temporal, global_pool="avg", **sizes)
     seen: list[Tensor] = []
     for block in model.encoder.adapters["shared"].blocks:
         block.flow.register_forward_hook(lambda module, given, out: seen.append(out))
-    model(images(2, 1, 3, 32, 32).expand(-1, 4, -1, -1, -1), "a")
+    model(images(2, 1, 3, size, size).expand(-1, 4, -1, -1, -1), "a")
     assert len(seen) == 2
     error = max((flow - still).abs().max().item() for flow in seen)
-    assert error <= (1e-6 if kind == "vanilla" else 0)
+    assert error <= ({32: 1e-6}.get(size, 3e-6) if kind == "vanilla" else 0)
     seen.clear()
-    model(images(2, 4, 3, 32, 32), "a")
+    model(images(2, 4, 3, size, size), "a")
     assert all((flow - still).abs().max() > 1e-2 for flow in seen)
 
 

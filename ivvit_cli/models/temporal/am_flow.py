@@ -23,6 +23,8 @@ from ivvit_cli.models.temporal.align import AligningEncoder
 
 Channels = Literal["head", "mean", "width"]
 
+_ROUNDING = 1e-5  # of what a token receives; a change of all tokens below it is none
+
 
 @dataclass(frozen=True)
 class FlowOptions:
@@ -128,6 +130,7 @@ class AmFlow(nn.Module):
         received = self._spread(received_attention(q, k, frames, scale).mT)  # (B, T, N, D)
         aligned = self.align(received.flatten(0, 1)).view(received.shape)
         flow = (aligned[:, :-1] - aligned[:, 1:]).abs()  # Eq. 5
+        flow = flow.masked_fill(_still(received), 0)
         groups: Tensor = flow.view(*flow.shape[:-1], self.channels, -1)
         return groups.mean(-1)
 
@@ -192,6 +195,15 @@ def received_attention(q: Tensor, k: Tensor, frames: int, scale: float) -> Tenso
     of_q, of_k = _frames(q, frames), _frames(k, frames)
     each = [_light(_received, q, k, scale) for q, k in zip(of_q, of_k, strict=True)]
     return torch.stack(each, dim=1)
+
+
+def _still(received: Tensor) -> Tensor:
+    """Tell of each frame but the last of (B, T, N, D) if the next is the same, (B, T - 1, 1, 1).
+
+    Up to rounding, that is: equal frames are rounded apart by their places in a matrix product.
+    """
+    change = (received[:, :-1] - received[:, 1:]).abs()
+    return (change <= _ROUNDING * received[:, 1:]).all(-1).all(-1)[..., None, None]
 
 
 def _change(q: Tensor, k: Tensor, next_q: Tensor, next_k: Tensor, scale: float) -> Tensor:
