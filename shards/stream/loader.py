@@ -86,10 +86,10 @@ class UpdateLoader(Ahead[Mapping[str, int], dict[str, _Job], dict[str, Batch]]):
     def _expect(self, name: str, step: int) -> None:
         """Ask for the shards of this rank's samples of the steps to come, in their order."""
         stream, (rank, world) = self._streams[name], self._place.values()
-        batch = stream.plan.batch
         for ahead in range(max(self._expected[name], step), step + _LOOK_AHEAD):
-            own = slice(rank * batch // world, (rank + 1) * batch // world)
-            stream.split.expect(stream.plan.indices(ahead)[own].tolist())
+            indices = stream.plan.indices(ahead)
+            own = slice(rank * len(indices) // world, (rank + 1) * len(indices) // world)
+            stream.split.expect(indices[own].tolist())
         self._expected[name] = step + _LOOK_AHEAD
 
     def _decode(

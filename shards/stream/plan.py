@@ -12,12 +12,13 @@ change what is drawn.
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from math import isqrt
+from math import ceil, isqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shards.stream.dice import Dice, mix
+from shards.stream.quotas import apportion
 
 _ROUNDS = 8
 _AT_ONCE = 1024  # samples whose places are found together
@@ -32,24 +33,59 @@ class Plan:
     batch: int  # global
     seed: int
 
+    def span(self, step: int) -> range:
+        """Return which places of the line a step takes."""
+        return range(step * self.batch, (step + 1) * self.batch)
+
+    @property
+    def usual(self) -> int:
+        """How many samples a step has, but for rare ones that have more."""
+        return self.batch
+
     def indices(self, step: int) -> NDArray[np.int64]:
-        """Return the sample numbers (batch,) of a step; every epoch holds each sample once."""
+        """Return the sample numbers of a step; every epoch holds each sample once."""
         steps = max(_AT_ONCE // self.batch, 1)
         first = step // steps * steps
-        chosen = _chosen(self, first * self.batch, (first + steps) * self.batch)
-        return chosen[(step - first) * self.batch :][: self.batch]
+        start, own = self.span(first).start, self.span(step)
+        chosen = _chosen(self, start, self.span(first + steps - 1).stop)
+        return chosen[own.start - start : own.stop - start]
 
     def dice(self, step: int, positions: range) -> Dice:
         """Return the randomness of some samples' clips and crops at a step.
 
         It depends on seed, name, epoch and place in the epoch alone.
         """
-        line = np.arange(positions.start, positions.stop) + step * self.batch
+        line = np.arange(positions.start, positions.stop) + self.span(step).start
         epochs, places = np.divmod(line, self.samples)
         starts = places.astype(np.uint64)
         for epoch in np.unique(epochs).tolist():
             starts[epochs == epoch] ^= _key_words(f"augment {epoch}", self.seed, self.name, 1)
         return Dice(mix(starts))
+
+
+@dataclass(frozen=True)
+class SharedPlan(Plan):
+    """The order of a dataset's samples where all datasets share each step's `batch` samples.
+
+    Args:
+        weights: of all datasets; a step's batch is divided in proportion to them (`apportion`).
+        place: which of them this dataset is.
+    """
+
+    weights: tuple[float, ...]
+    place: int
+
+    def span(self, step: int) -> range:
+        """Return which places of the line a step takes: its quota, which may be none."""
+        before, after = (
+            apportion(self.weights, end * self.batch)[self.place] for end in (step, step + 1)
+        )
+        return range(before, after)
+
+    @property
+    def usual(self) -> int:
+        """The share of a batch, rounded up."""
+        return ceil(self.batch * self.weights[self.place] / sum(self.weights))
 
 
 @lru_cache(maxsize=64)

@@ -148,13 +148,15 @@ def lay_out(
     name: str, stream: TrainStream, step: int, *, rank: int, world: int, empty: Empty
 ) -> tuple[Batch, Draws]:
     """Draw one rank's samples of a step, and return them with a batch that lacks their frames."""
-    plan = stream.plan
-    positions = range(rank * plan.batch // world, (rank + 1) * plan.batch // world)
-    draws = stream.draw(step, positions)
-    return _empty_batch(name, stream, draws, -(-plan.batch // world), empty), draws
+    plan, count = stream.plan, len(stream.plan.span(step))
+    draws = stream.draw(step, range(rank * count // world, (rank + 1) * count // world))
+    rows = -(-max(count, plan.usual) // world)  # mostly the same, as compiled code asks for
+    return _empty_batch(name, stream, draws, rows, count, empty), draws
 
 
-def _empty_batch(name: str, stream: TrainStream, draws: Draws, rows: int, empty: Empty) -> Batch:
+def _empty_batch(
+    name: str, stream: TrainStream, draws: Draws, rows: int, count: int, empty: Empty
+) -> Batch:
     fillers, corner = rows - len(draws), [0, 0, 1, 1]
     height, width = draws.crops.cuts[:, 2:].max(0, initial=1).tolist()
     keys = [key.decode("ascii", "replace") for key in draws.records["key"].tolist()]
@@ -168,7 +170,7 @@ def _empty_batch(name: str, stream: TrainStream, draws: Draws, rows: int, empty:
         colours=_rows(draws.colours, NEUTRAL, fillers),
         labels=_rows(draws.records["label"].astype(np.int64), 0, fillers),
         weights=_rows(np.ones(len(draws), np.float32), 0.0, fillers),
-        count=stream.plan.batch,
+        count=count,
         keys=(*keys, *[""] * fillers),
     )
 
