@@ -16,7 +16,7 @@ from ivvit_cli.training.distributed import Ranks
 from ivvit_cli.training.optim import build_optimiser
 from ivvit_cli.training.progress import RunProgress
 from ivvit_cli.training.resume import read_saved, restore, snapshot
-from ivvit_cli.training.schedule import all_updates
+from ivvit_cli.training.schedule import JointSchedule
 from shards.stream.loader import Batch, TrainStream, UpdateLoader
 from shards.stream.plan import Plan
 
@@ -56,14 +56,14 @@ def timed(task: Callable[[], object]) -> str:
 
 def first_batch(stream: TrainStream, step: int) -> Batch:
     """Return the first batch of a loader that begins at a step."""
-    updates = all_updates("sequential", ["ucf101"], step, step + 1)
+    updates = JointSchedule("sequential", {"ucf101": 1}).between(step, step + 1)
     with UpdateLoader({"ucf101": stream}, updates) as loader:
         return next(loader)["ucf101"]
 
 
 def agrees(stream: TrainStream) -> bool:
     """Tell whether jumping to a step gives what walking there gives."""
-    updates = all_updates("sequential", ["ucf101"], 0, WALK + 1)
+    updates = JointSchedule("sequential", {"ucf101": 1}).between(0, WALK + 1)
     with UpdateLoader({"ucf101": stream}, updates) as loader:
         walked = list(loader)[-1]["ucf101"]
     jumped = first_batch(stream, WALK)

@@ -88,7 +88,7 @@ def _cost(
         bf16=job.train["precision"] != "fp32",
         checkpointing=job.train["activation_checkpointing"],
     )
-    batch = -(-spec.batch // job.train["accumulate"])
+    batch = -(-(spec.batch or job.schedule["batch"]) // job.train["accumulate"])
     return {
         "frames": frames,
         "views": count,

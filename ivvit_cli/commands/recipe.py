@@ -198,7 +198,8 @@ def _check_model(job: "Job", model: "JointModel") -> dict[str, Any]:
     from ivvit_cli.training.assemble import input_of, resolve_periods
 
     # Whether epochs have a meaning is checked here; how long one is, the shards would tell.
-    resolve_periods(job, epoch=1.0 if len(job.data) == 1 else None)
+    has_epochs = len(job.data) == 1 or job.schedule["kind"] == "weighted"
+    resolve_periods(job, epoch=1.0 if has_epochs else None)
     parameters = sum(parameter.numel() for parameter in model.encoder.parameters())
     return {"parameters": parameters, "size": input_of(job, model).size}
 

@@ -164,7 +164,8 @@ class Data(Section):
     """One dataset: its shards and how its samples become a batch."""
 
     shards: str
-    batch: Positive
+    batch: Positive | None = None  # samples per update; under `weighted` their number follows
+    weight: PositiveReal = 1.0  # of its loss
     split: str = "train"
     eval_split: str | None = None  # default: `val`, else `test`
     clip: Clip | None = None
@@ -173,16 +174,24 @@ class Data(Section):
 
 
 class Schedule(Section):
-    """Which datasets an iteration updates on, and how many iterations there are."""
+    """Which datasets an iteration updates on, and how many iterations there are.
 
-    kind: Literal["sequential"] = "sequential"
+    `sampling` is how often: in proportion to the datasets' sizes, to their square roots, all alike
+    (`equal`), to their batches, or by given weights.
+    """
+
+    kind: Literal["sequential", "weighted", "accumulated", "sampled", "task_by_task"] = "sequential"
+    batch: Positive | None = None  # weighted: samples of all datasets per update
+    sampling: Literal["size", "sqrt", "equal", "batch"] | dict[Name, PositiveReal] = "size"
     iterations: Positive | None = None
-    epochs: PositiveReal | None = None  # of a single dataset
+    epochs: PositiveReal | None = None  # of a single dataset, or of all under `weighted`
 
     @model_validator(mode="after")
     def _length(self) -> "Schedule":
         if (self.iterations is None) == (self.epochs is None):
             raise ValueError("give either `iterations` or `epochs`")
+        if (self.kind == "weighted") != (self.batch is not None):
+            raise ValueError("`batch` belongs to `weighted`, and `weighted` needs it")
         return self
 
 
@@ -276,4 +285,14 @@ class Recipe(Section):
     def _check_head(self) -> "Recipe":
         if self.model.head is not None and self.model.head not in self.data:
             raise ValueError(f"`model.head` is {self.model.head}, which is none of the datasets")
+        return self
+
+    @model_validator(mode="after")
+    def _check_batches(self) -> "Recipe":
+        sampling = self.schedule.sampling
+        for name, data in self.data.items():
+            if data.batch is None and (self.schedule.kind != "weighted" or sampling == "batch"):
+                raise ValueError(f"`data.{name}` needs a `batch`")
+        if isinstance(sampling, dict) and (odd := sampling.keys() ^ self.data.keys()):
+            raise ValueError(f"`schedule.sampling` names other datasets than `data`: {odd.pop()}")
         return self

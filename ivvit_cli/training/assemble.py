@@ -21,7 +21,8 @@ from ivvit_cli.training.optim import LearningRate, build_optimiser
 from ivvit_cli.training.prepared import Prepared, Timetable
 from ivvit_cli.training.progress import RunProgress
 from ivvit_cli.training.resume import Saved, restore
-from ivvit_cli.training.schedule import epoch_length, to_iterations
+from ivvit_cli.training.sampling import epoch_length, sampling_weights
+from ivvit_cli.training.schedule import JointSchedule, to_iterations
 from ivvit_cli.training.update import Update
 from ivvit_cli.training.validation import Validation
 from shards.stream.device import DeviceDecoder
@@ -41,15 +42,18 @@ def prepare(job: Job) -> Prepared:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     sources = open_sources(job.data, job.loader["cache"])
-    epoch = epoch_length(
-        [len(source.train) for source in sources.values()],
-        [source.spec.batch for source in sources.values()],
-    )
-    times = resolve_periods(job, epoch)
+    times = resolve_periods(job, epoch_length(job.schedule, sources))
     torch.manual_seed(job.train["seed"])  # the same fresh weights in every process
     heads = {name: len(source.dataset.classes) for name, source in sources.items()}
     model = build_model(job.model, heads)
-    return Prepared(job, sources, model, input_of(job, model), times)
+    schedule = JointSchedule(
+        job.schedule["kind"],
+        sampling_weights(job.schedule, sources),
+        batch=job.schedule["batch"] or 0,
+        seed=job.train["seed"],
+        total=times.total,
+    )
+    return Prepared(job, sources, model, input_of(job, model), times, schedule)
 
 
 def resolve_periods(job: Job, epoch: float | None) -> Timetable:
@@ -135,6 +139,7 @@ def make_trainer(
         size=spec.size,
         mean=spec.mean,
         std=spec.std,
+        weights={name: source.spec.weight for name, source in prepared.sources.items()},
         label_smoothing=job.optim["label_smoothing"],
         bf16=bf16,
     )
@@ -143,11 +148,13 @@ def make_trainer(
         update=update,
         optimiser=optimiser,
         streams={
-            name: train_stream(name, source, size=spec.size, seed=job.train["seed"])
+            name: train_stream(
+                name, source, prepared.schedule, size=spec.size, seed=job.train["seed"]
+            )
             for name, source in prepared.sources.items()
         },
         validation=_validation(prepared, bf16, loading),
-        schedule=job.schedule["kind"],
+        schedule=prepared.schedule,
         total=prepared.times.total,
         rate=_learning_rate(prepared),
         periods=_periods(prepared),

@@ -8,10 +8,11 @@ from typing import Any
 
 from ivvit_cli.errors import InputError, UsageError
 from ivvit_cli.evaluation.protocol import clip_arguments
+from ivvit_cli.training.schedule import JointSchedule
 from shards.convert.sources import SOURCES
 from shards.index import DATASET_FILE
 from shards.stream.loader import TrainStream
-from shards.stream.plan import Plan
+from shards.stream.plan import Plan, SharedPlan
 from shards.stream.reader import ShardedDataset, Split, open_dataset
 from shards.stream.remote.cache import Cache
 from shards.stream.remote.settings import choose_cache
@@ -25,7 +26,8 @@ class DataSpec:
     Args:
         shards: the folder as the recipe writes it.
         folder: the same, resolved, or a URL.
-        batch: samples per update, over all processes.
+        batch: samples per update, over all processes; None where they share one by weight.
+        weight: of its loss.
         eval_split: None for `val`, else `test`, else none.
         clip, augment: the recipe's sections as plain values.
         min_short_side: of videos, in pixels; None for the size of a crop.
@@ -33,7 +35,8 @@ class DataSpec:
 
     shards: str
     folder: Path | str
-    batch: int
+    batch: int | None
+    weight: float
     split: str
     eval_split: str | None
     clip: Mapping[str, Any] | None
@@ -133,12 +136,19 @@ def _validation_split(spec: DataSpec, dataset: ShardedDataset) -> Split | None:
     return dataset[filled[0]] if filled else None
 
 
-def train_stream(name: str, source: Source, *, size: int, seed: int) -> TrainStream:
+def train_stream(
+    name: str, source: Source, schedule: JointSchedule, *, size: int, seed: int
+) -> TrainStream:
     """Return a dataset's training samples, cropped for a square input of `size` pixels."""
-    spec = source.spec
+    spec, samples = source.spec, len(source.train)
     augment = dict(spec.augment)
     augment["short_sides"] = augment.pop("short_side")
-    plan = Plan(name, len(source.train), spec.batch, seed)
+    if schedule.kind == "weighted":
+        weights, place = tuple(schedule.weights.values()), schedule.datasets.index(name)
+        plan: Plan = SharedPlan(name, samples, schedule.batch, seed, weights, place)
+    else:
+        assert spec.batch is not None  # as the recipe's form says
+        plan = Plan(name, samples, spec.batch, seed)
     return TrainStream(source.train, plan, size, **clip_arguments(spec.clip), **augment)
 
 

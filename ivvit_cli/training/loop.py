@@ -24,7 +24,7 @@ from ivvit_cli.training.journal import Journal, Stopwatch
 from ivvit_cli.training.optim import LearningRate, set_rate
 from ivvit_cli.training.progress import RunProgress
 from ivvit_cli.training.resume import snapshot
-from ivvit_cli.training.schedule import all_updates, is_due, updates_of
+from ivvit_cli.training.schedule import JointSchedule, is_due
 from ivvit_cli.training.update import Batches, Update, micro_batches, suspects
 from ivvit_cli.training.validation import Validation
 from shards.stream.device import DeviceDecoder
@@ -69,7 +69,7 @@ class Trainer:
     Args:
         update: the joint model and its losses.
         streams: the training samples of each dataset, in the order of the updates.
-        schedule: the kind of joint schedule.
+        schedule: which datasets each update sees.
         progress: where to go on; its tallies and counts change as the run goes.
         meta: meta.json without iteration, metrics and hashes.
         unsaved: the names of frozen parameters that checkpoints do not hold.
@@ -85,7 +85,7 @@ class Trainer:
     optimiser: torch.optim.Optimizer
     streams: Mapping[str, TrainStream]
     validation: Validation
-    schedule: str
+    schedule: JointSchedule
     total: int
     rate: LearningRate
     periods: Periods
@@ -107,7 +107,7 @@ class Trainer:
         self._scores: dict[str, dict[str, Any]] = {}  # of this iteration's validation
         self._module: nn.Module = self.update
         if self.ranks.world > 1:  # an update leaves the heads of other datasets without gradient
-            unused = len(self.streams) > 1 or self.update.model.encoder.idle
+            unused = not self.schedule.sees_all or self.update.model.encoder.idle
             self._module = DistributedDataParallel(self.update, find_unused_parameters=unused)
 
     def train(self) -> None:
@@ -118,9 +118,7 @@ class Trainer:
             IvvitError: losses were not finite (1), another process was lost (1), a sample cannot
                 be read (3), or memory or disk are full (4).
         """
-        updates = all_updates(
-            self.schedule, list(self.streams), self.progress.iteration, self.total
-        )
+        updates = self.schedule.between(self.progress.iteration, self.total)
         with StopSignals(self._acknowledge) as stop, self._loader(updates) as loader:
             if self._validation_is_due():  # a signal had cut it short
                 self._conclude(stop)
@@ -151,7 +149,7 @@ class Trainer:
         iteration = self.progress.iteration
         set_rate(self.optimiser, self.rate.at(iteration))
         watch, seconds, waited = Stopwatch(), 0.0, 0.0
-        for number in range(len(updates_of(self.schedule, list(self.streams), iteration))):
+        for number in range(len(self.schedule.updates(iteration))):
             batches = next(loader)
             wait = watch.lap()
             torch.manual_seed(self._seed_of(iteration, number))
@@ -193,7 +191,7 @@ class Trainer:
         for part in parts:
             with self._communication(part is parts[-1]):
                 outcomes = self._module(part)
-                loss = torch.stack([outcome.loss for outcome in outcomes.values()]).sum()
+                loss = self.update.objective(outcomes)
                 torch.autograd.backward(loss * self.ranks.world)  # the wrapper takes the mean
             for name, outcome in outcomes.items():
                 sums[name] += torch.stack(outcome).detach()

@@ -8,7 +8,8 @@ from ivvit_cli import __version__
 from ivvit_cli.models import InputSpec, JointModel
 from ivvit_cli.training.data import Source, head_meta
 from ivvit_cli.training.job import Job
-from ivvit_cli.training.schedule import updates_of
+from ivvit_cli.training.sampling import mean_batch
+from ivvit_cli.training.schedule import JointSchedule
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Prepared:
     model: JointModel
     input: InputSpec
     times: Timetable
+    schedule: JointSchedule
 
     def meta(self) -> dict[str, Any]:
         """Return meta.json but for what changes from checkpoint to checkpoint."""
@@ -55,28 +57,31 @@ class Prepared:
 
     def plan(self) -> dict[str, Any]:
         """Return what `--dry-run` shows."""
-        accumulate = self.job.train["accumulate"]
-        datasets = {
-            name: {
-                "kind": source.dataset.kind,
-                "samples": len(source.train),
-                "classes": len(source.dataset.classes),
-                "batch": source.spec.batch,
-                "iterations_per_epoch": round(len(source.train) / source.spec.batch, 2),
-                "epochs": round(self.times.total * source.spec.batch / len(source.train), 2),
-                "validation": source.validation.name if source.validation else None,
-            }
-            for name, source in self.sources.items()
-        }
+        steps, updates = self.schedule.steps(self.times.total), self.schedule.updates(0)
         return {
-            "datasets": datasets,
+            "datasets": {name: self._plan_of(name, steps[name]) for name in self.sources},
+            "schedule": self.schedule.kind,
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "trained": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
             "input_size": self.input.size,
             "iterations": self.times.total,
-            "updates": self.times.total
-            * len(updates_of(self.job.schedule["kind"], list(datasets), 0)),
-            "micro_batches_per_update": accumulate,
+            "updates": self.times.total * len(updates),
+            "micro_batches_per_update": self.job.train["accumulate"],
             "optimiser": self.job.optim["name"],
             "lr": self.job.optim["lr"],
+        }
+
+    def _plan_of(self, name: str, steps: int) -> dict[str, Any]:
+        source = self.sources[name]
+        samples = len(source.train)
+        batch = mean_batch(self.job.schedule, source, self.schedule.weights, name)
+        return {
+            "kind": source.dataset.kind,
+            "samples": samples,
+            "classes": len(source.dataset.classes),
+            "batch": round(batch, 2),
+            "steps_per_epoch": round(samples / batch, 2),
+            "epochs": round(steps * batch / samples, 2),
+            "loss_weight": source.spec.weight,
+            "validation": source.validation.name if source.validation else None,
         }

@@ -30,6 +30,7 @@ class Update(nn.Module):
 
     Args:
         size, mean, std: what the backbone is fed.
+        weights: of the datasets' losses in an update's objective; 1 where there is none.
         bf16: run the model under bf16 autocast; the loss stays float32.
     """
 
@@ -40,6 +41,7 @@ class Update(nn.Module):
         size: int,
         mean: Sequence[float],
         std: Sequence[float],
+        weights: Mapping[str, float] | None = None,
         label_smoothing: float = 0.0,
         bf16: bool = False,
     ) -> None:
@@ -48,12 +50,18 @@ class Update(nn.Module):
         self.size = size
         self.mean = tuple(mean)
         self.std = tuple(std)
+        self.weights = dict(weights or {})
         self.label_smoothing = label_smoothing
         self.bf16 = bf16
 
     def forward(self, batches: Mapping[str, Batch]) -> dict[str, UpdateShare]:
         """Return each dataset's loss and correct count."""
         return {dataset: self._share(dataset, batch) for dataset, batch in batches.items()}
+
+    def objective(self, shares: Mapping[str, UpdateShare]) -> Tensor:
+        """Return what is minimised, (): the weighted sum of the datasets' losses (CoVeR 3.2)."""
+        terms = [self.weights.get(name, 1.0) * share.loss for name, share in shares.items()]
+        return torch.stack(terms).sum()
 
     def _share(self, dataset: str, batch: Batch) -> UpdateShare:
         x = batch.render(self.size, self.mean, self.std)  # (B, 3, S, S) | (B, T, 3, S, S)

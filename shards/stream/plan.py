@@ -59,7 +59,7 @@ class Plan:
         epochs, places = np.divmod(line, self.samples)
         starts = places.astype(np.uint64)
         for epoch in np.unique(epochs).tolist():
-            starts[epochs == epoch] ^= _key_words(f"augment {epoch}", self.seed, self.name, 1)
+            starts[epochs == epoch] ^= key_words(f"augment {epoch}", self.seed, self.name, 1)
         return Dice(mix(starts))
 
 
@@ -96,7 +96,7 @@ def _chosen(plan: Plan, start: int, stop: int) -> NDArray[np.int64]:
     chosen = np.empty(len(line), np.int64)
     for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
         here = epochs == epoch
-        keys = _key_words(f"order {epoch}", plan.seed, plan.name, _ROUNDS)
+        keys = key_words(f"order {epoch}", plan.seed, plan.name, _ROUNDS)
         chosen[here] = permute(places[here], plan.samples, keys)
     chosen.flags.writeable = False  # it is shared by every caller
     return chosen
@@ -126,7 +126,8 @@ def _feistel(
 
 
 @lru_cache(maxsize=1024)
-def _key_words(purpose: str, seed: int, name: str, words: int) -> NDArray[np.uint64]:
+def key_words(purpose: str, seed: int, name: str, words: int) -> NDArray[np.uint64]:
+    """Return words (words,) that follow from a purpose, a seed and a name, and look like chance."""
     text = f"{purpose}\0{seed}\0{name}".encode()
     keys = np.frombuffer(blake2b(text, digest_size=8 * words).digest(), "<u8").astype(np.uint64)
     keys.flags.writeable = False  # it is shared by every caller

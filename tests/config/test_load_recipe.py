@@ -193,9 +193,31 @@ def test_faults_come_in_the_order_of_their_lines(tmp_path: Path) -> None:
 def test_a_misspelt_key_is_not_missing_too(base: Path, tmp_path: Path) -> None:
     (fault,) = faults(write(tmp_path / "f.yaml", BASE.replace("batch: 4", "bacth: 4")))
     assert fault.startswith("f.yaml:5: data.photos.bacth: unknown key — did you mean 'batch'?")
-    missing, unknown = faults(write(tmp_path / "g.yaml", BASE.replace("batch: 4", "flip: 1")))
-    assert missing.startswith("g.yaml:5: data.photos.batch: is missing")
+    text = BASE.replace("shards: data/photos", "flip: 1")
+    missing, unknown = faults(write(tmp_path / "g.yaml", text))
+    assert missing.startswith("g.yaml:5: data.photos.shards: is missing")
     assert unknown.startswith("g.yaml:5: data.photos.flip: unknown key")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["data.photos.batch=null"], "`data.photos` needs a `batch`"),
+        (["schedule.kind=weighted"], "`batch` belongs to `weighted`, and `weighted` needs it"),
+        (["schedule.batch=8"], "`batch` belongs to `weighted`"),
+        (["schedule.sampling={photos: 1}"], "names other datasets than `data`: my.clips-2"),
+    ],
+)
+def test_the_keys_of_a_schedule_fit_one_another(base: Path, changes, words: str) -> None:
+    (fault,) = faults(base, changes)
+    assert words in fault
+
+
+def test_a_mixture_needs_no_batch_of_its_own(base: Path) -> None:
+    changes = ["schedule.kind=weighted", "schedule.batch=8", "data.photos.batch=null"]
+    assert load_recipe(str(base), changes).schedule.sampling == "size"
+    by_batch = [*changes, "schedule.sampling=batch"]
+    assert "`data.photos` needs a `batch`" in faults(base, by_batch)[0]
 
 
 @pytest.mark.parametrize("name", ["tinyy.yaml", "tiny.yml", "nowhere/tiny"])
@@ -208,7 +230,7 @@ def test_allowed_keys_and_values_are_listed(base: Path) -> None:
     (fault,) = faults(base, ["optim.name=adam"])
     assert fault.endswith("unknown value 'adam' — did you mean 'adamw'? (values: adamw, sgd)")
     (fault,) = faults(base, ["data.photos.bach=3"])
-    assert "did you mean 'batch'? (keys: shards, batch, split" in fault
+    assert "did you mean 'batch'? (keys: shards, batch, weight, split" in fault
 
 
 @pytest.mark.parametrize(

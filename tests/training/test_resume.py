@@ -87,10 +87,10 @@ def forget_moments():
 
 
 def forget_plan_step():
-    from ivvit_cli.training import loop
+    from ivvit_cli.training.schedule import JointSchedule
 
-    loop.all_updates = lambda kind, names, start, stop: (
-        {name: step} for step in range(stop) for name in names
+    JointSchedule.between = lambda self, start, stop: (
+        {name: step} for step in range(stop) for name in self.datasets
     )
 
 

@@ -147,7 +147,7 @@ def test_dry_run(ivvit, recipe, tmp_path):
     assert result.code == 0
     plan = json.loads(result.stdout)
     assert plan["datasets"]["pictures"]["samples"] == 18
-    assert plan["datasets"]["films"]["iterations_per_epoch"] == 3
+    assert plan["datasets"]["films"]["steps_per_epoch"] == 3
     assert (plan["iterations"], plan["updates"]) == (8, 16)
     assert not tmp_path.joinpath("runs").exists()
 

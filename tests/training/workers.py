@@ -35,7 +35,7 @@ def launch_world(target, *args, world):
     return [launch(target, *args, rank=rank, world=world, port=port) for rank in range(world)]
 
 
-def wait(*processes, seconds=60):
+def wait(*processes, seconds=180):
     """Return the processes' exit codes; one that hangs is killed and fails the test."""
     for process in processes:
         process.join(seconds)
