@@ -2,6 +2,8 @@
 
 import shlex
 from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +16,16 @@ if TYPE_CHECKING:
     from ivvit_cli.evaluation.checkpoint import Evaluation
     from ivvit_cli.evaluation.targets import Target
     from ivvit_cli.meta import Meta
+    from ivvit_cli.models import JointModel
+
+
+class Frames(StrEnum):
+    """The order in which a clip's frames are shown to the model."""
+
+    NORMAL = "normal"
+    REVERSE = "reverse"
+    SHUFFLE = "shuffle"
+    FREEZE = "freeze"
 
 
 def evaluate(
@@ -33,6 +45,9 @@ def evaluate(
         list[str] | None, typer.Option(metavar="NAME", help="Only this dataset (repeatable).")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Another split than the run's own.")] = None,
+    frames: Annotated[
+        Frames, typer.Option(help="The order of a clip's frames; images have none.")
+    ] = Frames.NORMAL,
     batch: Annotated[int | None, typer.Option(min=1, help="Most views per forward pass.")] = None,
     backbone: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="Where the run's frozen weights are now.")
@@ -47,9 +62,9 @@ def evaluate(
 
     Examples:
       ivvit eval runs/demo --views 10x3
+      ivvit eval runs/demo --frames reverse
       ivvit eval runs/demo@best-ucf101 --dataset ucf101 --data ucf101=/data/ucf101
     """
-    from ivvit_cli.evaluation.checkpoint import evaluate_target, save_evaluation
     from ivvit_cli.evaluation.device import choose_device
     from ivvit_cli.runs import find_checkpoint, load_model, read_meta
     from shards.stream.views import parse_views
@@ -61,24 +76,32 @@ def evaluate(
     _warn_of_small_frames(meta, targets)
     place = choose_device(device)
     model, _ = load_model(checkpoint, place, backbone)
-    evaluations = []
-    for target in targets:
-        title = f"{target.dataset} {target.split.name}"
-        with console.progress(title, len(target.split), "samples") as bar:
-            evaluation = evaluate_target(
-                model, meta, target, views=wanted, batch=batch, device=place, on_sample=bar.advance
-            )
-        _warn_of_undefined(evaluation)
-        try:
-            console.say(f"{title}: details in {save_evaluation(evaluation, checkpoint, meta)}")
-        except OSError as error:  # figures that took hours are worth more than their files
-            console.warn(f"{title}: the details could not be saved: {error}")
-        evaluations.append(evaluation)
+    how = {"views": wanted, "order": frames.value, "batch": batch, "device": place}
+    evaluations = [_evaluate(model, meta, target, checkpoint, **how) for target in targets]
     if as_json:
         console.print_json(_document(evaluations))
     else:
         _print_table(f"{checkpoint.parent.parent.name}, {checkpoint.name}", evaluations)
         console.next_step(shlex.join(["ivvit", "predict", "FILE", "--ckpt", run]))
+
+
+def _evaluate(
+    model: "JointModel", meta: "Meta", target: "Target", checkpoint: Path, **how: Any
+) -> "Evaluation":
+    """Evaluate one head, save the details, and warn of what is odd."""
+    from ivvit_cli.evaluation.checkpoint import evaluate_target, save_evaluation
+
+    title = f"{target.dataset} {target.split.name}"
+    with console.progress(title, len(target.split), "samples") as bar:
+        evaluation = evaluate_target(model, meta, target, on_sample=bar.advance, **how)
+    if count := evaluation.scores.undefined:
+        total = len(evaluation.scores.labels)
+        console.warn(f"{target.dataset}: {count} of {total} samples got NaN scores")
+    try:
+        console.say(f"{title}: details in {save_evaluation(evaluation, checkpoint, meta)}")
+    except OSError as error:  # figures that took hours are worth more than their files
+        console.warn(f"{title}: the details could not be saved: {error}")
+    return evaluation
 
 
 def _open_targets(
@@ -123,20 +146,16 @@ def _warn_of_small_frames(meta: "Meta", targets: "Sequence[Target]") -> None:
             console.warn(warning)
 
 
-def _warn_of_undefined(evaluation: "Evaluation") -> None:
-    if count := evaluation.scores.undefined:
-        total = len(evaluation.scores.labels)
-        console.warn(f"{evaluation.target.dataset}: {count} of {total} samples got NaN scores")
-
-
 def _document(evaluations: "Sequence[Evaluation]") -> dict[str, Any]:
-    from ivvit_cli.evaluation.results import figures
+    from ivvit_cli.evaluation.results import figures, uncertainty
 
     datasets: dict[str, dict[str, Any]] = {
         evaluation.target.dataset: {
             "split": evaluation.target.split.name,
             "views": str(evaluation.protocol.views),
+            "frames": evaluation.protocol.order,
             **figures(evaluation.scores),
+            **uncertainty(evaluation.scores, evaluation.protocol.average),
         }
         for evaluation in evaluations
     }
@@ -152,10 +171,12 @@ def _print_table(title: str, evaluations: "Sequence[Evaluation]") -> None:
     ]
     if len(rows) > 1:
         rows.append(("mean", "", *_percent(document["mean"]), "", ""))
-    columns = ["dataset", "split", "top-1", "top-5", "per class", "samples", "protocol"]
+    columns = ["dataset", "split", "top-1", "95 %", "top-5", "per class", "samples", "protocol"]
     console.table(title, columns, rows)
 
 
-def _percent(entry: dict[str, float]) -> list[str]:
-    figures = (entry.get(key) for key in ("top1", "top5", "mean_class"))
-    return ["" if value is None else f"{value:6.2f}" for value in figures]
+def _percent(entry: dict[str, Any]) -> list[str]:
+    shares = [entry.get(key) for key in ("top1", "top5", "mean_class")]
+    shown = ["" if value is None else f"{value:6.2f}" for value in shares]
+    low, high = entry.get("top1_interval", (None, None))
+    return [shown[0], "" if low is None else f"{low:.1f} to {high:.1f}", *shown[1:]]

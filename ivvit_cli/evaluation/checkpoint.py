@@ -9,6 +9,7 @@ from torch import nn
 
 from ivvit_cli.evaluation.device import wants_bf16
 from ivvit_cli.evaluation.metrics import Scores
+from ivvit_cli.evaluation.order import Order
 from ivvit_cli.evaluation.protocol import Protocol
 from ivvit_cli.evaluation.results import write_results
 from ivvit_cli.evaluation.runner import evaluate
@@ -29,7 +30,8 @@ class Evaluation:
     @property
     def folder_name(self) -> str:
         """The folder, below `RUN/eval`, for its files."""
-        return f"{self.target.dataset}-{self.target.split.name}-{self.protocol.views}"
+        name = f"{self.target.dataset}-{self.target.split.name}-{self.protocol.views}"
+        return name if self.protocol.order == "normal" else f"{name}-{self.protocol.order}"
 
 
 def evaluate_target(
@@ -38,6 +40,7 @@ def evaluate_target(
     target: Target,
     *,
     views: Views,
+    order: Order,
     batch: int | None,
     device: torch.device,
     on_sample: Callable[[], object] | None = None,
@@ -48,7 +51,7 @@ def evaluate_target(
         InputError, EnvironmentFault: as `evaluate`.
     """
     bf16 = wants_bf16(meta.eval.precision, device)
-    protocol = Protocol(views, target.clip, meta.input.size, meta.eval.average, bf16)
+    protocol = Protocol(views, target.clip, meta.input.size, meta.eval.average, bf16, order)
     scores = evaluate(
         model,
         target.split,
@@ -60,6 +63,7 @@ def evaluate_target(
         std=meta.input.std,
         average=meta.eval.average,
         bf16=bf16,
+        order=order,
         batch=batch or meta.eval.batch,
         device=device,
         on_sample=on_sample,

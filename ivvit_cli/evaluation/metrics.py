@@ -5,6 +5,7 @@ scores keep the order of the classes, as `argmax` and `predict` do. A sample wit
 scores is never right.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,15 @@ class ClassCount:
     samples: int
     top1: int
     top5: int
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How many samples of a class got the label of another."""
+
+    label: int
+    taken_for: int
+    samples: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +75,24 @@ class Scores:
             for label, row in enumerate(zip(samples, top1, top5, strict=True))
         ]
 
+    def correct(self, places: int) -> int:
+        """Return how many samples have their label among so many highest scores."""
+        return int((self._ranks < places).sum())
+
+    def confusions(self, most: int) -> list[Confusion]:
+        """Return the pairs of classes that are taken for one another most often, at most so many.
+
+        Of equally many, the first in label order comes first.
+        """
+        wrong = (self._ranks > 0) & ~self._undefined
+        pairs = Counter(
+            zip(self.labels[wrong].tolist(), self.scores[wrong].argmax(1).tolist(), strict=True)
+        )
+        ordered = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
+        return [Confusion(*pair, count) for pair, count in ordered[:most]]
+
     def _share_within(self, places: int) -> float:
-        return 100 * int((self._ranks < places).sum()) / len(self.labels)
+        return 100 * self.correct(places) / len(self.labels)
 
     @cached_property
     def _undefined(self) -> NDArray[np.bool_]:

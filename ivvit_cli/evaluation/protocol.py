@@ -5,8 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ivvit_cli.evaluation.forward import Average
+from ivvit_cli.evaluation.order import Order
 from shards.index import Kind
 from shards.stream.views import Views
+
+_ORDERS = {
+    "reverse": "frames reversed",
+    "shuffle": "frames shuffled",
+    "freeze": "the middle frame repeated",
+}
 
 
 @dataclass(frozen=True)
@@ -22,9 +29,12 @@ class Protocol:
     size: int
     average: Average
     bf16: bool
+    order: Order = "normal"
 
     def __str__(self) -> str:
         parts = [self._samples(), f"{self.size} px"]
+        if self.order != "normal" and self.clip is not None:
+            parts.append(_ORDERS[self.order])
         if self.average != "logits":
             parts.append(f"averaged {self.average}")
         if self.bf16:
@@ -38,6 +48,7 @@ class Protocol:
             "views": str(self.views),
             "clip": clip,
             "size": self.size,
+            "frames": self.order,
             "average": self.average,
             "precision": "bf16" if self.bf16 else "fp32",
         }

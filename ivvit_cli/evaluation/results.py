@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ivvit_cli.evaluation.metrics import Scores
+from ivvit_cli.evaluation.statistics import calibration_error, wilson
 from shards.files import write_atomically
 
 METRICS_FILE = "metrics.json"
 PER_CLASS_FILE = "per_class.csv"
 SCORES_FILE = "scores.npz"
+
+_CONFUSIONS = 20  # pairs of classes that metrics.json names
 
 
 def write_results(
@@ -31,7 +35,16 @@ def write_results(
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / PER_CLASS_FILE, _per_class(scores, classes))
     write_atomically(folder / SCORES_FILE, _arrays(scores))
-    document = {**figures(scores), "undefined": scores.undefined, "protocol": dict(protocol)}
+    document = {
+        **figures(scores),
+        **uncertainty(scores, str(protocol["average"])),
+        "undefined": scores.undefined,
+        "confused": [
+            {"class": classes[pair.label], "as": classes[pair.taken_for], "samples": pair.samples}
+            for pair in scores.confusions(_CONFUSIONS)
+        ],
+        "protocol": dict(protocol),
+    }
     text = json.dumps(document, indent=1, ensure_ascii=False)
     write_atomically(folder / METRICS_FILE, (text + "\n").encode())
 
@@ -44,6 +57,28 @@ def figures(scores: Scores) -> dict[str, int | float]:
         "top5": scores.top5,
         "mean_class": scores.mean_class,
     }
+
+
+def uncertainty(scores: Scores, average: str) -> dict[str, Any]:
+    """Return the 95 % intervals of the accuracies and the calibration error, all in percent.
+
+    Args:
+        average: what the scores are: `logits` or `probabilities`.
+    """
+    samples = len(scores.labels)
+    shares = scores.scores if average == "probabilities" else softmax(scores.scores)
+    return {
+        "top1_interval": list(wilson(scores.correct(1), samples)),
+        "top5_interval": list(wilson(scores.correct(5), samples)),
+        "calibration_error": None if scores.undefined else calibration_error(shares, scores.labels),
+    }
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the probabilities of logits (S, C)."""
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    shares: NDArray[np.float32] = powers / powers.sum(1, keepdims=True)
+    return shares
 
 
 def _per_class(scores: Scores, classes: Sequence[str]) -> bytes:

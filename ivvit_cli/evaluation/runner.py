@@ -10,6 +10,7 @@ from torch import Tensor, distributed, nn
 
 from ivvit_cli.evaluation.forward import Average, ViewForward, pass_size
 from ivvit_cli.evaluation.metrics import Scores
+from ivvit_cli.evaluation.order import Order, ordered
 from ivvit_cli.evaluation.protocol import clip_arguments, most_views
 from shards.errors import InputError
 from shards.stream.device import DeviceDecoder
@@ -29,6 +30,7 @@ def evaluate(
     std: Sequence[float],
     average: Average = "logits",
     bf16: bool = False,
+    order: Order = "normal",
     batch: int = 16,
     device: torch.device | str,
     threads: int | None = None,
@@ -44,6 +46,7 @@ def evaluate(
     Args:
         clip, size: as in `Protocol`.
         bf16: whether the model runs under bf16 autocast.
+        order: of the frames of a clip.
         batch: the most views per forward pass; it changes scores by rounding only.
         threads, decoder: as in `ViewLoader`.
         on_sample: called once per sample of this rank.
@@ -73,7 +76,7 @@ def evaluate(
             **clip_arguments(clip),
         ) as loader,
     ):
-        rendered = (sample.render(size, mean, std, device) for sample in loader)
+        rendered = (ordered(each, order).render(size, mean, std, device) for each in loader)
         _score(rendered, forward, own, on_sample)
     return Scores(
         scores=_gathered(own, world)[:count].cpu().numpy(),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny_runs
 
-from ivvit_cli.commands.eval import evaluate
+from ivvit_cli.commands.eval import Frames, evaluate
 from ivvit_cli.errors import InputError, UsageError
 from shards import open_dataset
 
@@ -44,7 +44,12 @@ def test_the_document_and_the_files_agree_with_the_scores(run, capsys):
     assert list(result) == ["datasets", "mean"]
     assert list(result["datasets"]) == ["toys.v1", "films"]
     for name, entry in result["datasets"].items():
-        assert list(entry) == ["split", "views", "samples", "top1", "top5", "mean_class"]
+        assert list(entry) == [
+            *("split", "views", "frames", "samples", "top1", "top5", "mean_class"),
+            *("top1_interval", "top5_interval", "calibration_error"),
+        ]
+        low, high = entry["top1_interval"]
+        assert low <= entry["top1"] <= high
         assert (entry["split"], entry["views"]) == ("val", "2x3")
         folder = run / "eval" / f"{name}-val-2x3"
         saved = np.load(folder / "scores.npz")
@@ -60,6 +65,26 @@ def test_the_document_and_the_files_agree_with_the_scores(run, capsys):
         assert metrics["protocol"]["size"] == tiny_runs.SIZE
     top1 = [entry["top1"] for entry in result["datasets"].values()]
     assert result["mean"]["top1"] == pytest.approx(sum(top1) / 2)
+
+
+def test_another_order_of_frames_is_another_result(run, capsys):
+    """Half the clips of `films` fade one way; the model is one that sees time."""
+    normal = document(capsys, run, views="1x1")["datasets"]
+    results = {
+        order: document(capsys, run, views="1x1", frames=Frames(order))["datasets"]
+        for order in ("reverse", "shuffle", "freeze")
+    }
+    saved = {}
+    for order, datasets in results.items():
+        assert datasets["films"]["frames"] == order
+        assert datasets["toys.v1"]["top1"] == normal["toys.v1"]["top1"]  # images
+        folder = run / "eval" / f"films-val-1x1-{order}"
+        saved[order] = np.load(folder / "scores.npz")["scores"]
+        assert json.loads((folder / "metrics.json").read_text())["protocol"]["frames"] == order
+    plain = np.load(run / "eval" / "films-val-1x1" / "scores.npz")["scores"]
+    assert not any(np.array_equal(plain, scores) for scores in saved.values())
+    evaluate(str(run), frames=Frames.REVERSE, device="cpu")
+    assert "32 px, frames reversed" in capsys.readouterr().out.splitlines()[2]
 
 
 def test_small_frames_and_precision_are_told(made, tmp_path, capsys):

@@ -4,6 +4,7 @@ import csv
 import json
 
 import numpy as np
+import pytest
 
 from ivvit_cli.evaluation.metrics import Scores
 from ivvit_cli.evaluation.results import write_results
@@ -16,16 +17,22 @@ SCORES = Scores(
 CLASSES = ["Apply, slowly", 'say "hi"', "never"]
 
 
+PROTOCOL = {"views": "10x3", "size": 32, "average": "logits"}
+
+
 def test_every_file_holds_the_result(tmp_path):
     folder = tmp_path / "eval" / "toy-val-10x3"
-    write_results(folder, SCORES, classes=CLASSES, protocol={"views": "10x3", "size": 32})
+    write_results(folder, SCORES, classes=CLASSES, protocol=PROTOCOL)
 
     document = json.loads((folder / "metrics.json").read_text())
     assert document["samples"] == 3
     assert document["top1"] == 100 * 2 / 3
     assert document["mean_class"] == 75.0
     assert document["undefined"] == 0
-    assert document["protocol"] == {"views": "10x3", "size": 32}
+    assert document["protocol"] == PROTOCOL
+    assert document["top1_interval"] == pytest.approx([20.765, 93.851], abs=1e-3)
+    assert document["confused"] == [{"class": CLASSES[1], "as": CLASSES[0], "samples": 1}]
+    assert 0 < document["calibration_error"] < 100
 
     with (folder / "per_class.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -43,8 +50,10 @@ def test_every_file_holds_the_result(tmp_path):
 
 def test_a_second_evaluation_replaces_the_first_and_leaves_nothing_else(tmp_path):
     for size in (32, 64):
-        write_results(tmp_path, SCORES, classes=CLASSES, protocol={"size": size})
-    assert json.loads((tmp_path / "metrics.json").read_text())["protocol"] == {"size": 64}
+        write_results(
+            tmp_path, SCORES, classes=CLASSES, protocol={"size": size, "average": "logits"}
+        )
+    assert json.loads((tmp_path / "metrics.json").read_text())["protocol"]["size"] == 64
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "metrics.json", "per_class.csv", "scores.npz",
     ]  # fmt: skip
