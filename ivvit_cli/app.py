@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ivvit_cli import __version__, console
 from ivvit_cli.commands import (
+    compare,
     data,
     demo,
     doctor,
@@ -125,6 +126,7 @@ _add_group(
 )
 _add(app, "eval", eval.evaluate, LOOK)
 _add(app, "predict", predict.predict, LOOK)
+_add(app, "compare", compare.compare, LOOK)
 _add(app, "explain", explain.explain, LOOK)
 _add(app, "doctor", doctor.doctor, TOOLS)
 _add(app, "demo", demo.demo, TOOLS)

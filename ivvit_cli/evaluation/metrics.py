@@ -79,6 +79,11 @@ class Scores:
         """Return how many samples have their label among so many highest scores."""
         return int((self._ranks < places).sum())
 
+    @property
+    def hits(self) -> NDArray[np.bool_]:
+        """Which samples have their label first, (S,)."""
+        return self._ranks < 1
+
     def confusions(self, most: int) -> list[Confusion]:
         """Return the pairs of classes that are taken for one another most often, at most so many.
 

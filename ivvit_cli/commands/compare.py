@@ -1,0 +1,94 @@
+"""`ivvit compare`: runs side by side, with how sure one can be of the difference."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ivvit_cli import console
+from ivvit_cli.errors import UsageError
+
+
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN RUN …", help="The runs; the others are compared with the first."
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Compare runs with the first one: accuracies, recipes, cost.
+
+    Accuracies are those of `ivvit eval`, with 95 % intervals. A difference is taken on the samples
+    that both runs have scored, with its paired interval and McNemar's exact test.
+
+    Examples:
+      ivvit compare runs/images-only runs/joint
+      ivvit compare runs/a runs/b runs/c --json
+    """
+    from ivvit_cli.reporting.compare import compare as tabulate
+    from ivvit_cli.reporting.record import read_run
+
+    if len(runs) < 2:
+        raise UsageError("compare takes two runs or more")
+    document = tabulate([read_run(run) for run in runs])
+    if as_json:
+        console.print_json(document)
+        return
+    for name, entries in document["evaluations"].items():
+        _print_evaluation(name, document["runs"], entries)
+    _print_recipes(document["recipes"])
+    _print_cost(document["cost"])
+    console.next_step(shlex.join(["ivvit", "report", str(runs[-1])]))
+
+
+def _print_evaluation(name: str, runs: list[str], entries: list[dict[str, Any] | None]) -> None:
+    rows = [(run, *_cells(entry)) for run, entry in zip(runs, entries, strict=True)]
+    columns = ["run", "top-1", "95 %", "samples", "less the first", "95 %", "p"]
+    console.table(name, columns, rows)
+
+
+def _cells(entry: dict[str, Any] | None) -> tuple[str, ...]:
+    if entry is None:
+        return ("not evaluated", "", "", "", "", "")
+    low, high = entry["top1_interval"] or (None, None)
+    interval = "" if low is None else f"{low:.1f} to {high:.1f}"
+    cells = (f"{entry['top1']:6.2f}", interval, str(entry["samples"]))
+    if "difference" not in entry:
+        return (*cells, "", "", "")
+    if (found := entry["difference"]) is None:
+        return (*cells, "no common sample", "", "")
+    span = f"{found['low']:+.1f} to {found['high']:+.1f}"
+    return (*cells, f"{found['points']:+.2f}", span, f"{found['p']:.3g}")
+
+
+def _print_recipes(recipes: list[dict[str, dict[str, list[Any]]]]) -> None:
+    rows = [
+        (run, key, f"{before}", f"{after}")
+        for each in recipes
+        for run, changes in each.items()
+        for key, (before, after) in changes.items()
+    ]
+    if rows:
+        console.table("What the recipes differ in", ["run", "key", "the first's", "its"], rows)
+    else:
+        console.say("the recipes are the same")
+
+
+def _print_cost(cost: dict[str, dict[str, float | None]]) -> None:
+    rows = [
+        (
+            run,
+            _shown(each["clips_per_second"], "{:.0f}"),
+            _shown(each["data_wait"], "{:.0%}"),
+            _shown(each["memory_mb"], "{:.0f} MB"),
+        )
+        for run, each in cost.items()
+    ]
+    console.table("Training", ["run", "samples/s", "waiting for data", "memory"], rows)
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
