@@ -27,6 +27,7 @@ from ivvit_cli.commands import (
     model,
     predict,
     recipe,
+    report,
     shard,
     train,
 )
@@ -127,6 +128,7 @@ _add_group(
 _add(app, "eval", eval.evaluate, LOOK)
 _add(app, "predict", predict.predict, LOOK)
 _add(app, "compare", compare.compare, LOOK)
+_add(app, "report", report.report, LOOK)
 _add(app, "explain", explain.explain, LOOK)
 _add(app, "doctor", doctor.doctor, TOOLS)
 _add(app, "demo", demo.demo, TOOLS)

@@ -79,6 +79,7 @@ class Tour:
         self.evaluate()
         self.compare()
         self.predict()
+        self.report()
         self.close(start)
 
     def draw(self) -> None:
@@ -137,6 +138,13 @@ class Tour:
         for dataset, label in ((ORDER, len(ORDER.classes) - 1), (SHAPES, 0)):
             file = self.media(dataset) / dataset.path("val", label, 0)
             self.step("predict", str(file), "--ckpt", self.joint, "--head", dataset.name)
+
+    def report(self) -> None:
+        """Write the joint run's page."""
+        heading("7. All of it as one page")
+        self.step("compare", self.framewise, self.joint)
+        self.step("report", self.joint)
+        explain(f"Open {self.joint}/report.html in a browser: curves, classes, mistakes, recipe.")
 
     def close(self, start: float) -> None:
         """Say what is there now, and what to do with it."""

@@ -73,8 +73,9 @@ def test_the_whole_story(
     assert all(f"\n$ {command}\n" in text for command in commands)
     assert [command.split()[1 + ("-q" in command)] for command in commands] == [
         *(["shard"] * 4 + ["train", "eval", "train"]),
-        *(["eval"] * 4 + ["predict"] * 2),
+        *(["eval"] * 4 + ["predict"] * 2 + ["compare", "report"]),
     ]
+    assert "order-val-1x1" in Path("a tour/runs/joint/report.html").read_text()
     seen = [top1(Path("a tour/runs/framewise"), split) for split in ("train", "val")]
     assert max(seen) <= 50
     assert f"\njoint, frame-wise  {seen[0]:.1f} %" in text
