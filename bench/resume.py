@@ -73,7 +73,7 @@ def agrees(stream: TrainStream) -> bool:
 def checkpoint_times() -> tuple[str, list[str], list[list[str]]]:
     """Return a table of the seconds that saving, checking and restoring a ViT-S take."""
     model = build_model(MODEL, {"ucf101": 101})
-    optimiser = build_optimiser(model.parameters(), name="adamw", lr=1e-3, weight_decay=0.0)
+    optimiser = build_optimiser(list(model.parameters()), name="adamw", lr=1e-3, weight_decay=0.0)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimiser.step()

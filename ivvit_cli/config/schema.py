@@ -143,6 +143,13 @@ class Clip(Section):
         return self
 
 
+class RandAugment(Section):
+    """Random operations of torchvision's, the same for all frames of a clip."""
+
+    ops: Positive = 2
+    magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+
+
 class Augment(Section):
     """One set of random values per clip or image.
 
@@ -158,6 +165,9 @@ class Augment(Section):
     short_side: Annotated[tuple[Positive, Positive], Ordered] | None = None
     flip: Share = 0.5
     colour: Share = 0.0  # of changing each of brightness, saturation, gamma and hue (TokenShift)
+    rand_augment: RandAugment | None = None
+    mixup: Annotated[float, Field(ge=0)] = 0.0  # alpha of its Beta distribution; 0: none
+    cutmix: Annotated[float, Field(ge=0)] = 0.0  # the same; with both, each batch has one
 
 
 class Data(Section):
@@ -209,6 +219,7 @@ class Optim(Section):
     milestones: tuple[Moment, ...] = ()
     gamma: PositiveReal = 0.1
     clip_norm: PositiveReal | None = None
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None  # of the rate, block by block
     label_smoothing: Decay = 0.0
 
     @model_validator(mode="after")
@@ -224,6 +235,7 @@ class Train(Section):
     seed: Whole = 0  # of fresh weights, the order of samples, crops and dropout
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on CUDA, fp32 on the CPU
     accumulate: Positive = 1  # micro-batches per update
+    ema: Annotated[float, Field(ge=0, lt=1)] | None = None  # decay of the weights' average
     activation_checkpointing: bool = False  # recompute blocks in the backward pass: less memory
     compile: bool = False
     deterministic: bool = False

@@ -11,18 +11,22 @@ from ivvit_cli.evaluation.device import wants_bf16
 from ivvit_cli.evaluation.protocol import Protocol
 from ivvit_cli.models import InputSpec, JointModel, build_model
 from ivvit_cli.models.weights.frozen import Frozen
+from ivvit_cli.training.average import WeightAverage
 from ivvit_cli.training.compiling import compile_blocks
-from ivvit_cli.training.data import open_sources, train_stream
+from ivvit_cli.training.data import Source, open_sources, train_stream
 from ivvit_cli.training.distributed import Ranks
 from ivvit_cli.training.job import Job
 from ivvit_cli.training.journal import Journal
-from ivvit_cli.training.loop import Loading, Periods, Trainer
-from ivvit_cli.training.optim import LearningRate, build_optimiser
+from ivvit_cli.training.loop import Trainer
+from ivvit_cli.training.mixing import Mixing
+from ivvit_cli.training.optim import LearningRate, build_optimiser, parameter_groups
 from ivvit_cli.training.prepared import Prepared, Timetable
 from ivvit_cli.training.progress import RunProgress
+from ivvit_cli.training.rand_augment import RandAugment
 from ivvit_cli.training.resume import Saved, restore
 from ivvit_cli.training.sampling import epoch_length, sampling_weights
 from ivvit_cli.training.schedule import JointSchedule, to_iterations
+from ivvit_cli.training.settings import Loading, Periods
 from ivvit_cli.training.update import Update
 from ivvit_cli.training.validation import Validation
 from shards.stream.device import DeviceDecoder
@@ -122,11 +126,11 @@ def make_trainer(
     job, spec = prepared.job, prepared.input
     loading = _loading(job, device)
     model = prepared.model.to(device)
-    optimiser = build_optimiser(
-        model.parameters(), **{key: job.optim[key] for key in _OPTIMISER_KEYS}
-    )
+    groups = parameter_groups(model, job.optim["layer_decay"])
+    optimiser = build_optimiser(groups, **{key: job.optim[key] for key in _OPTIMISER_KEYS})
     if saved:
         restore(saved, model, optimiser)
+    average = _average(job, model, saved)
     if job.train["compile"]:
         modes = sum(2 if source.validation else 1 for source in prepared.sources.values())
         compilations = compile_blocks(model, passes=modes)
@@ -140,6 +144,11 @@ def make_trainer(
         mean=spec.mean,
         std=spec.std,
         weights={name: source.spec.weight for name, source in prepared.sources.items()},
+        mixing={
+            name: Mixing(source.spec.augment["mixup"], source.spec.augment["cutmix"])
+            for name, source in prepared.sources.items()
+        },
+        changes={name: _change(source) for name, source in prepared.sources.items()},
         label_smoothing=job.optim["label_smoothing"],
         bf16=bf16,
     )
@@ -166,10 +175,26 @@ def make_trainer(
         seed=job.train["seed"],
         clip_norm=job.optim["clip_norm"],
         accumulate=job.train["accumulate"],
+        average=average,
         device=device,
         ranks=ranks,
         journal=journal,
     )
+
+
+def _average(job: Job, model: JointModel, saved: Saved | None) -> WeightAverage | None:
+    if job.train["ema"] is None:
+        return None
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    average = WeightAverage(trained, job.train["ema"])
+    if saved and saved.average:
+        average.restore(saved.average["updates"], saved.average["weights"])
+    return average
+
+
+def _change(source: Source) -> RandAugment | None:
+    section = source.spec.augment["rand_augment"]
+    return RandAugment(**section) if section else None
 
 
 def _loading(job: Job, device: torch.device) -> Loading:

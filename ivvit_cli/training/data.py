@@ -143,6 +143,8 @@ def train_stream(
     spec, samples = source.spec, len(source.train)
     augment = dict(spec.augment)
     augment["short_sides"] = augment.pop("short_side")
+    for key in ("mixup", "cutmix", "rand_augment"):  # on rendered batches: the update's
+        del augment[key]
     if schedule.kind == "weighted":
         weights, place = tuple(schedule.weights.values()), schedule.datasets.index(name)
         plan: Plan = SharedPlan(name, samples, schedule.batch, seed, weights, place)

@@ -16,6 +16,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from ivvit_cli.errors import RunInterrupted
 from ivvit_cli.runs import resume_command
+from ivvit_cli.training.average import WeightAverage
 from ivvit_cli.training.checkpoint import link, prune, save_checkpoint
 from ivvit_cli.training.distributed import Ranks, gather_all, sum_over
 from ivvit_cli.training.guard import memory_guarded, not_finite
@@ -25,20 +26,10 @@ from ivvit_cli.training.optim import LearningRate, set_rate
 from ivvit_cli.training.progress import RunProgress
 from ivvit_cli.training.resume import snapshot
 from ivvit_cli.training.schedule import JointSchedule, is_due
+from ivvit_cli.training.settings import Loading, Periods
 from ivvit_cli.training.update import Batches, Update, micro_batches, suspects
 from ivvit_cli.training.validation import Validation
-from shards.stream.device import DeviceDecoder
 from shards.stream.loader import TrainStream, UpdateLoader
-
-
-@dataclass(frozen=True)
-class Periods:
-    """After how many iterations what happens; None for never before the end."""
-
-    log: int
-    validate: int | None
-    save: int | None
-    keep: int  # checkpoints
 
 
 class Verdict(NamedTuple):
@@ -51,15 +42,6 @@ class Verdict(NamedTuple):
 
 class ValidationCut(Exception):
     """A signal came while a single process validated."""
-
-
-@dataclass(frozen=True)
-class Loading:
-    """How batches are read: threads (None: all cores), updates decoded ahead, by which device."""
-
-    threads: int | None
-    prefetch: int
-    decoder: DeviceDecoder | None
 
 
 @dataclass
@@ -77,6 +59,7 @@ class Trainer:
         seed: of dropout and the like; the samples' randomness is the plan's own.
         clip_norm: the largest norm of a gradient over all parameters; None for no limit.
         accumulate: micro-batches per update.
+        average: of the weights, where it is what is validated and saved.
         journal: None in all processes but the leader.
     """
 
@@ -97,6 +80,7 @@ class Trainer:
     seed: int
     clip_norm: float | None
     accumulate: int
+    average: WeightAverage | None
     device: torch.device
     ranks: Ranks
     journal: Journal | None
@@ -181,6 +165,8 @@ class Trainer:
             if self.clip_norm is not None:
                 clip_grads_with_norm_(self._parameters(), self.clip_norm, norm)
             self.optimiser.step()
+            if self.average:
+                self.average.update()
         for batch, loss, hits in zip(batches.values(), verdict.losses, verdict.hits, strict=True):
             self.progress.tally(batch.dataset).add(samples=batch.count, loss=loss, correct=hits)
 
@@ -259,9 +245,10 @@ class Trainer:
                 self.journal.validating(self.progress.iteration, dataset, done, total)
 
         try:
-            self._scores = self.validation.run(
-                self.update.model, device=self.device, ranks=self.ranks, on_sample=on_sample
-            )
+            with self._averaged():
+                self._scores = self.validation.run(
+                    self.update.model, device=self.device, ranks=self.ranks, on_sample=on_sample
+                )
         except ValidationCut:
             self._stop = stop.received
             return []
@@ -279,18 +266,23 @@ class Trainer:
             return
         progress = self.progress
         validated = progress.validated == progress.iteration
-        state = self.update.model.state_dict()
-        folder = save_checkpoint(
-            self.run,
-            progress.iteration,
-            weights={k: v for k, v in state.items() if k not in self.unsaved},
-            state=snapshot(self.optimiser, progress, self.data, self.ranks),
-            meta={**self.meta, "metrics": self._scores if validated else {}},
-        )
+        state = snapshot(self.optimiser, progress, self.data, self.ranks, self.average)
+        with self._averaged():
+            weights = self.update.model.state_dict()
+            folder = save_checkpoint(
+                self.run,
+                progress.iteration,
+                weights={k: v for k, v in weights.items() if k not in self.unsaved},
+                state=state,
+                meta={**self.meta, "metrics": self._scores if validated else {}},
+            )
         self._saved = progress.iteration
         for name in better:
             link(self.run, f"best-{name}", folder)
         prune(self.run, self.periods.keep)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        return self.average.in_place() if self.average else nullcontext()
 
     @property
     def _rate(self) -> float:

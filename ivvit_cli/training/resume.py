@@ -22,6 +22,7 @@ from ivvit_cli.runs import (
     read_meta,
     step_name,
 )
+from ivvit_cli.training.average import WeightAverage
 from ivvit_cli.training.checkpoint import link
 from ivvit_cli.training.distributed import Ranks
 from ivvit_cli.training.folder import cut_metrics
@@ -40,19 +41,30 @@ class Saved:
     data: dict[str, str]  # a fingerprint of each dataset's training samples
     threads: int  # of torch, on which the rounding of sums depends
     world: int
+    average: Mapping[str, Any] | None = None
 
 
 def snapshot(
-    optimiser: torch.optim.Optimizer, progress: RunProgress, data: Mapping[str, str], ranks: Ranks
+    optimiser: torch.optim.Optimizer,
+    progress: RunProgress,
+    data: Mapping[str, str],
+    ranks: Ranks,
+    average: WeightAverage | None = None,
 ) -> dict[str, Any]:
     """Return what state.pt holds: tensors and plain values. `read_saved` is its inverse."""
-    return {
+    own = {"average": _cloned(average.state())} if average else {}
+    return own | {
         "optimiser": optimiser.state_dict(),
         "progress": progress.state(),
         "data": dict(data),
         "threads": torch.get_num_threads(),
         "world": ranks.world,
     }
+
+
+def _cloned(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the weights of training apart from the parameters, which the average replaces."""
+    return state | {"weights": [weight.clone() for weight in state["weights"]]}
 
 
 def read_saved(checkpoint: Path, backbone: str | None = None) -> Saved:
@@ -89,6 +101,7 @@ def read_saved(checkpoint: Path, backbone: str | None = None) -> Saved:
         data=state["data"],
         threads=state["threads"],
         world=state["world"],
+        average=state.get("average"),
     )
 
 

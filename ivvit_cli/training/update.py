@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ivvit_cli.models import JointModel
+from ivvit_cli.training.mixing import Mixing, mix
+from ivvit_cli.training.rand_augment import RandAugment
+from shards.stream.colour import normalise
 from shards.stream.loader import Batch
 
 Batches = dict[str, Batch]
@@ -31,6 +34,8 @@ class Update(nn.Module):
     Args:
         size, mean, std: what the backbone is fed.
         weights: of the datasets' losses in an update's objective; 1 where there is none.
+        mixing: how each dataset's samples are mixed; not at all where there is none.
+        changes: what each dataset's samples go through; nothing where there is none.
         bf16: run the model under bf16 autocast; the loss stays float32.
     """
 
@@ -42,6 +47,8 @@ class Update(nn.Module):
         mean: Sequence[float],
         std: Sequence[float],
         weights: Mapping[str, float] | None = None,
+        mixing: Mapping[str, Mixing] | None = None,
+        changes: Mapping[str, RandAugment | None] | None = None,
         label_smoothing: float = 0.0,
         bf16: bool = False,
     ) -> None:
@@ -51,6 +58,8 @@ class Update(nn.Module):
         self.mean = tuple(mean)
         self.std = tuple(std)
         self.weights = dict(weights or {})
+        self.mixing = {name: each for name, each in (mixing or {}).items() if each}
+        self.changes = {name: each for name, each in (changes or {}).items() if each}
         self.label_smoothing = label_smoothing
         self.bf16 = bf16
 
@@ -64,14 +73,29 @@ class Update(nn.Module):
         return torch.stack(terms).sum()
 
     def _share(self, dataset: str, batch: Batch) -> UpdateShare:
-        x = batch.render(self.size, self.mean, self.std)  # (B, 3, S, S) | (B, T, 3, S, S)
-        with self._precision(x.device):
-            logits = self.model(x, dataset).float()  # (B, C)
-        losses = F.cross_entropy(
-            logits, batch.labels, reduction="none", label_smoothing=self.label_smoothing
+        x = self._render(dataset, batch)  # (B, 3, S, S) | (B, T, 3, S, S)
+        mixed = (
+            mix(x, sum(map(bool, batch.keys)), how) if (how := self.mixing.get(dataset)) else None
         )
+        with self._precision(x.device):
+            logits = self.model(mixed.x if mixed else x, dataset).float()  # (B, C)
+        losses = self._losses(logits, batch.labels)
+        if mixed:
+            others = self._losses(logits, batch.labels[mixed.partners])
+            losses = mixed.share * losses + (1 - mixed.share) * others
         hits = (logits.detach().argmax(1) == batch.labels) * batch.weights
         return UpdateShare((losses * batch.weights).sum() / batch.count, hits.sum())
+
+    def _render(self, dataset: str, batch: Batch) -> Tensor:
+        if change := self.changes.get(dataset):
+            plain = batch.render(self.size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+            return normalise(change(plain), self.mean, self.std)
+        return batch.render(self.size, self.mean, self.std)
+
+    def _losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(
+            logits, labels, reduction="none", label_smoothing=self.label_smoothing
+        )
 
     def _precision(self, device: torch.device) -> AbstractContextManager[None]:
         return torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16)
