@@ -138,20 +138,7 @@ def make_trainer(
             journal.watch(compilations)
     model.encoder.vit.set_grad_checkpointing(job.train["activation_checkpointing"])
     bf16 = wants_bf16(job.train["precision"], device)
-    update = Update(
-        model,
-        size=spec.size,
-        mean=spec.mean,
-        std=spec.std,
-        weights={name: source.spec.weight for name, source in prepared.sources.items()},
-        mixing={
-            name: Mixing(source.spec.augment["mixup"], source.spec.augment["cutmix"])
-            for name, source in prepared.sources.items()
-        },
-        changes={name: _change(source) for name, source in prepared.sources.items()},
-        label_smoothing=job.optim["label_smoothing"],
-        bf16=bf16,
-    )
+    update = _update(prepared, model, bf16)
     return Trainer(
         run=run,
         update=update,
@@ -179,6 +166,24 @@ def make_trainer(
         device=device,
         ranks=ranks,
         journal=journal,
+    )
+
+
+def _update(prepared: Prepared, model: JointModel, bf16: bool) -> Update:
+    spec, sources = prepared.input, prepared.sources
+    return Update(
+        model,
+        size=spec.size,
+        mean=spec.mean,
+        std=spec.std,
+        weights={name: source.spec.weight for name, source in sources.items()},
+        mixing={
+            name: Mixing(source.spec.augment["mixup"], source.spec.augment["cutmix"])
+            for name, source in sources.items()
+        },
+        changes={name: _change(source) for name, source in sources.items()},
+        label_smoothing=prepared.job.optim["label_smoothing"],
+        bf16=bf16,
     )
 
 
