@@ -29,6 +29,7 @@ from ivvit_cli.commands import (
     recipe,
     report,
     shard,
+    table,
     train,
 )
 from ivvit_cli.errors import IvvitError, RecipeError
@@ -127,6 +128,7 @@ _add_group(
 )
 _add(app, "eval", eval.evaluate, LOOK)
 _add(app, "predict", predict.predict, LOOK)
+_add(app, "table", table.table, LOOK)
 _add(app, "compare", compare.compare, LOOK)
 _add(app, "report", report.report, LOOK)
 _add(app, "explain", explain.explain, LOOK)

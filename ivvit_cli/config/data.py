@@ -67,7 +67,7 @@ class Data(Section):
 
     shards: str
     batch: Positive | None = None  # samples per update; under `weighted` their number follows
-    weight: PositiveReal = 1.0  # of its loss
+    weight: Annotated[float, Field(ge=0)] = 1.0  # of its loss
     split: str = "train"
     eval_split: str | None = None  # default: `val`, else `test`
     clip: Clip | None = None

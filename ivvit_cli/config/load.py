@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -11,6 +12,7 @@ from ivvit_cli.config.files import find_recipe, read_recipe
 from ivvit_cli.config.messages import explain
 from ivvit_cli.config.overrides import apply_overrides
 from ivvit_cli.config.schema import Recipe
+from ivvit_cli.config.tree import Tree, read_tree
 from ivvit_cli.config.yamlio import dump
 from ivvit_cli.errors import RecipeError
 from shards.urls import is_url
@@ -23,11 +25,24 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: one line per fault, each `file:line: key: what is wrong`.
     """
     tree = apply_overrides(read_recipe(find_recipe(name_or_path)), overrides)
+    return _checked(tree)
+
+
+def validate(values: dict[str, Any]) -> Recipe:
+    """Return the recipe of plain values.
+
+    Raises:
+        RecipeError: as `load_recipe`.
+    """
+    return _checked(read_tree(dump(values), "recipe"))
+
+
+def _checked(tree: Tree) -> Recipe:
     try:
         # Strict, so that the text "6" is no number; as JSON, where a list may fill a tuple.
         return Recipe.model_validate_json(json.dumps(tree.value), strict=True)
     except ValidationError as error:
-        raise RecipeError(*explain(error, tree)) from None
+        raise RecipeError(*explain(error, tree, Recipe)) from None
 
 
 def dump_recipe(recipe: Recipe) -> str:

@@ -10,7 +10,6 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from ivvit_cli.config.overrides import suggest
-from ivvit_cli.config.schema import Recipe
 from ivvit_cli.config.tree import Tree
 from ivvit_cli.config.yamlio import Path, dotted
 
@@ -34,13 +33,18 @@ _WORDS = {  # pydantic's error type -> what the value must be; {…} comes from 
 }
 
 
-def explain(error: ValidationError, tree: Tree) -> list[str]:
-    """Return one line `place: key: what is wrong` for each faulty key, sorted by line."""
+def explain(error: ValidationError, tree: Tree, root: type[BaseModel]) -> list[str]:
+    """Return one line `place: key: what is wrong` for each faulty key, sorted by line.
+
+    Args:
+        root: what the tree should have been.
+    """
     faults: dict[Path, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         faults.setdefault(_real_path(detail, tree.value), []).append(detail)
     return [
-        f"{tree.place(path)}: {dotted(path) or 'recipe'}: {_describe(path, details, tree.value)}"
+        f"{tree.place(path)}: {dotted(path) or root.__name__.lower()}: "
+        f"{_describe(path, details, tree.value, root)}"
         for path, details in sorted(faults.items(), key=lambda fault: _line(tree.place(fault[0])))
         if not _is_misspelt(path, faults)
     ]
@@ -78,11 +82,14 @@ def _real_path(detail: ErrorDetails, value: Any) -> Path:
     return tuple(path)
 
 
-def _describe(path: Path, details: Sequence[ErrorDetails], recipe: Any) -> str:
+def _describe(
+    path: Path, details: Sequence[ErrorDetails], value: Any, root: type[BaseModel]
+) -> str:
     first = details[0]
     match first["type"]:
         case "extra_forbidden":
-            return f"unknown key{suggest(str(path[-1]), _allowed_keys(path[:-1], recipe), 'keys')}"
+            allowed = _allowed_keys(path[:-1], value, root)
+            return f"unknown key{suggest(str(path[-1]), allowed, 'keys')}"
         case "missing":
             return "the list is too short" if isinstance(path[-1], int) else "is missing"
         case "union_tag_not_found":
@@ -95,7 +102,7 @@ def _describe(path: Path, details: Sequence[ErrorDetails], recipe: Any) -> str:
             return str(first["ctx"]["error"])
         case "too_short":
             return "must not be empty"
-    wanted = _description(path, recipe)
+    wanted = _description(path, value, root)
     if wanted is None:
         wanted = ", or ".join(dict.fromkeys(_must_be(detail) for detail in details))
     return f"must be {wanted}, not {_show(first['input'])}"
@@ -121,13 +128,13 @@ def _show(value: Any) -> str:
     return repr(value) if len(repr(value)) <= 40 else repr(value)[:37] + "…"
 
 
-def _allowed_keys(path: Path, recipe: Any) -> list[str]:
-    return [key for section in _sections(path, recipe) for key in section.model_fields]
+def _allowed_keys(path: Path, value: Any, root: type[BaseModel]) -> list[str]:
+    return [key for section in _sections(path, value, root) for key in section.model_fields]
 
 
-def _description(path: Path, recipe: Any) -> str | None:
+def _description(path: Path, value: Any, root: type[BaseModel]) -> str | None:
     """Return the schema's words for a value that has a syntax of its own."""
-    for section in _sections(path[:-1], recipe):
+    for section in _sections(path[:-1], value, root):
         if path and path[-1] in section.model_fields:
             field = section.model_fields[str(path[-1])]
             return field.description or _described(field.annotation)
@@ -141,10 +148,9 @@ def _described(annotation: Any) -> str | None:
     return next((text for text in found if text), None)
 
 
-def _sections(path: Path, recipe: Any) -> list[type[BaseModel]]:
+def _sections(path: Path, value: Any, root: type[BaseModel]) -> list[type[BaseModel]]:
     """Return the schema's classes for a section; several only where its `kind` is unknown."""
-    annotations: list[Any] = [Recipe]
-    value = recipe
+    annotations: list[Any] = [root]
     for part in path:
         value = value.get(part) if isinstance(value, Mapping) else None
         annotations = [inner for outer in annotations for inner in _step(outer, str(part))]

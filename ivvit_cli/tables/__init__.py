@@ -1,0 +1,1 @@
+"""Tables of the papers: their rows as runs, printed numbers beside measured ones."""
