@@ -12,6 +12,7 @@ from workers import launch, train, wait
 from ivvit_cli import app
 from ivvit_cli.errors import EnvironmentFault, InputError
 from ivvit_cli.models import build_model, load_weights
+from ivvit_cli.models.weights import hub
 from ivvit_cli.runs import find_checkpoint, load_model, read_meta
 from ivvit_cli.training.resume import read_saved
 
@@ -128,6 +129,17 @@ def test_an_absent_backbone_is_one_line(moved, capsys):
     assert app.run(["train", "--resume", str(run)]) == 0  # the recipe knows the old place
     assert app.run(["train", "--resume", str(run), f"model.weights={place}"]) == 0
     assert app.run(["train", "--resume", str(run), "model.weights=null"]) == 4
+
+
+def test_a_checkpoint_downloads_nothing_by_itself(moved, monkeypatch):
+    run, _ = moved
+    for meta in run.glob("checkpoints/step-*/meta.json"):
+        rename_source(meta, "timm:vit_tiny_patch16_224.augreg_in21k")
+    asked = []
+    monkeypatch.setattr(hub, "_obstacle", lambda endpoint: asked.append(endpoint) or "no network")
+    with pytest.raises(EnvironmentFault, match="its frozen backbone is not here: timm:vit_tiny"):
+        load_model(find_checkpoint(run), "cpu")
+    assert asked == []
 
 
 def test_another_backbone_is_refused(moved, backbone, tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ivvit_cli.errors import EnvironmentFault, InputError
 from ivvit_cli.models.joint import JointModel, build_model
+from ivvit_cli.models.weights.hub import offline
 from ivvit_cli.models.weights.load import match_weights
 from ivvit_cli.models.weights.source import is_remote, is_run, read_source
 
@@ -60,6 +62,8 @@ def complete(
 ) -> dict[str, Tensor]:
     """Add to a checkpoint's weights what it names instead of storing it.
 
+    A name at a hub that nobody but the checkpoint has given is looked up in the cache alone.
+
     Args:
         backbone: where that is, if not where meta.json says.
 
@@ -71,7 +75,8 @@ def complete(
         return dict(weights)
     source = backbone or meta.frozen.source
     try:
-        given = read_source(source)
+        with nullcontext() if backbone else offline():
+            given = read_source(source)
     except EnvironmentFault as error:
         raise EnvironmentFault(
             f"{checkpoint}: holds what was trained alone, and its frozen backbone is not here: "

@@ -82,6 +82,19 @@ def downloading(source: str) -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
+@contextmanager
+def offline() -> Iterator[None]:
+    """Take what the hub's cache on this machine holds, and nothing from the network."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
 def _obstacle(endpoint: str) -> str:
     """Return what keeps the hub from answering at all; nothing, if it does."""
     from huggingface_hub import get_session
