@@ -37,17 +37,22 @@ def compare(
     if as_json:
         console.print_json(document)
         return
-    for name, entries in document["evaluations"].items():
-        _print_evaluation(name, document["runs"], entries)
+    _print_evaluations(document["runs"], document["evaluations"])
     _print_recipes(document["recipes"])
     _print_cost(document["cost"])
     console.next_step(shlex.join(["ivvit", "report", str(runs[-1])]))
 
 
-def _print_evaluation(name: str, runs: list[str], entries: list[dict[str, Any] | None]) -> None:
-    rows = [(run, *_cells(entry)) for run, entry in zip(runs, entries, strict=True)]
-    columns = ["run", "top-1", "95 %", "samples", "less the first", "95 %", "p"]
-    console.table(name, columns, rows)
+def _print_evaluations(
+    runs: list[str], evaluations: dict[str, list[dict[str, Any] | None]]
+) -> None:
+    rows = [
+        (name, run, *_cells(entry))
+        for name, entries in evaluations.items()
+        for run, entry in zip(runs, entries, strict=True)
+    ]
+    columns = ["evaluation", "run", "top-1", "95 %", "samples", "less the first", "95 %", "p"]
+    console.table("Accuracy", columns, rows)
 
 
 def _cells(entry: dict[str, Any] | None) -> tuple[str, ...]:

@@ -91,10 +91,11 @@ def test_the_tables(runs, tmp_path, capsys):
     assert app.run(["compare", *map(str, (*runs, third))]) == 0
     out, err = capsys.readouterr()
     rows = [re.split(r"  +", line.strip()) for line in out.splitlines()]
-    assert [str(runs[0]), "50.00", "29.9 to 70.1", "20"] in rows
-    assert [str(third), "not evaluated"] in rows
-    (second,) = (row for row in rows if row[:2] == [str(runs[1]), "75.00"])
-    assert (second[4], second[6]) == ("+25.00", "0.18")
+    name = "toys-val-1x1"
+    assert [name, str(runs[0]), "50.00", "29.9 to 70.1", "20"] in rows
+    assert [name, str(third), "not evaluated"] in rows
+    (second,) = (row for row in rows if row[:3] == [name, str(runs[1]), "75.00"])
+    assert (second[5], second[7]) == ("+25.00", "0.18")
     assert [str(runs[1]), "optim.lr", "0.001", "0.002"] in rows
     assert [str(runs[1]), "20", "10%", "300 MB"] in rows
     assert err.startswith("next: ivvit report")
