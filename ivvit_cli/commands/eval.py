@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ivvit_cli.evaluation.targets import Target
     from ivvit_cli.meta import Meta
     from ivvit_cli.models import JointModel
+    from ivvit_cli.training.distributed import Ranks
 
 
 class Frames(StrEnum):
@@ -58,26 +59,34 @@ def evaluate(
     """Evaluate a run on all of its datasets: top-1, top-5 and mean per-class accuracy.
 
     Views, split and batch are those of the run's own validation unless given. Every score and the
-    counts per class go to RUN/eval/DATASET-SPLIT-VIEWS.
+    counts per class go to RUN/eval/DATASET-SPLIT-VIEWS. Under torchrun, GPUs share the samples.
 
     Examples:
       ivvit eval runs/demo --views 10x3
       ivvit eval runs/demo --frames reverse
+      torchrun --nproc-per-node 8 -m ivvit_cli eval runs/demo --views 10x3
       ivvit eval runs/demo@best-ucf101 --dataset ucf101 --data ucf101=/data/ucf101
     """
-    from ivvit_cli.evaluation.device import choose_device
     from ivvit_cli.runs import find_checkpoint, load_model, read_meta
+    from ivvit_cli.training.distributed import joined, own_device, ranks_of_environment
     from shards.stream.views import parse_views
 
     checkpoint = find_checkpoint(run)
     meta = read_meta(checkpoint)
     wanted = parse_views(views or meta.eval.views)
     targets = _open_targets(meta, dataset or [], data or [], split)
-    _warn_of_small_frames(meta, targets)
-    place = choose_device(device)
+    ranks = ranks_of_environment()
+    if ranks.leads:
+        _warn_of_small_frames(meta, targets)
+    place = own_device(ranks, device)
     model, _ = load_model(checkpoint, place, backbone)
     how = {"views": wanted, "order": frames.value, "batch": batch, "device": place}
-    evaluations = [_evaluate(model, meta, target, checkpoint, **how) for target in targets]
+    with joined(ranks, place):
+        evaluations = [_evaluate(model, meta, target, ranks, **how) for target in targets]
+    if not ranks.leads:
+        return
+    for evaluation in evaluations:
+        _keep(evaluation, checkpoint, meta)
     if as_json:
         console.print_json(_document(evaluations))
     else:
@@ -86,14 +95,24 @@ def evaluate(
 
 
 def _evaluate(
-    model: "JointModel", meta: "Meta", target: "Target", checkpoint: Path, **how: Any
+    model: "JointModel", meta: "Meta", target: "Target", ranks: "Ranks", **how: Any
 ) -> "Evaluation":
-    """Evaluate one head, save the details, and warn of what is odd."""
-    from ivvit_cli.evaluation.checkpoint import evaluate_target, save_evaluation
+    """Evaluate one head; of several processes, each scores its share of the samples."""
+    from ivvit_cli.evaluation.checkpoint import evaluate_target
 
+    if not ranks.leads:
+        return evaluate_target(model, meta, target, ranks=ranks, **how)
+    title, count = f"{target.dataset} {target.split.name}", len(target.split)
+    with console.progress(title, -(-count // ranks.world), "samples") as bar:
+        return evaluate_target(model, meta, target, ranks=ranks, on_sample=bar.advance, **how)
+
+
+def _keep(evaluation: "Evaluation", checkpoint: Path, meta: "Meta") -> None:
+    """Save the details of an evaluation, and warn of what is odd."""
+    from ivvit_cli.evaluation.checkpoint import save_evaluation
+
+    target = evaluation.target
     title = f"{target.dataset} {target.split.name}"
-    with console.progress(title, len(target.split), "samples") as bar:
-        evaluation = evaluate_target(model, meta, target, on_sample=bar.advance, **how)
     if count := evaluation.scores.undefined:
         total = len(evaluation.scores.labels)
         console.warn(f"{target.dataset}: {count} of {total} samples got NaN scores")
@@ -101,7 +120,6 @@ def _evaluate(
         console.say(f"{title}: details in {save_evaluation(evaluation, checkpoint, meta)}")
     except OSError as error:  # figures that took hours are worth more than their files
         console.warn(f"{title}: the details could not be saved: {error}")
-    return evaluation
 
 
 def _open_targets(

@@ -16,6 +16,7 @@ from ivvit_cli.evaluation.runner import evaluate
 from ivvit_cli.evaluation.targets import Target
 from ivvit_cli.meta import Meta
 from ivvit_cli.runs import CHECKPOINTS
+from ivvit_cli.training.distributed import Ranks
 from shards.stream.views import Views
 
 
@@ -43,9 +44,12 @@ def evaluate_target(
     order: Order,
     batch: int | None,
     device: torch.device,
+    ranks: Ranks,
     on_sample: Callable[[], object] | None = None,
 ) -> Evaluation:
     """Evaluate a loaded checkpoint on one dataset; `batch` None takes the run's own.
+
+    Of several processes (`ranks`) each scores its share, and all return all scores.
 
     Raises:
         InputError, EnvironmentFault: as `evaluate`.
@@ -66,6 +70,8 @@ def evaluate_target(
         order=order,
         batch=batch or meta.eval.batch,
         device=device,
+        rank=ranks.rank,
+        world=ranks.world,
         on_sample=on_sample,
     )
     return Evaluation(target, protocol, scores)

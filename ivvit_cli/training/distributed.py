@@ -11,6 +11,7 @@ import torch
 from torch import distributed
 
 from ivvit_cli.errors import IvvitError
+from ivvit_cli.evaluation.device import choose_device
 
 Value = TypeVar("Value")
 
@@ -41,6 +42,20 @@ def ranks_of_environment() -> Ranks:
         world=int(os.environ.get("WORLD_SIZE", 1)),
         local=int(os.environ.get("LOCAL_RANK", 0)),
     )
+
+
+def own_device(ranks: Ranks, wanted: str) -> torch.device:
+    """Return this process's device: the wanted one (`auto`: the best); of several GPUs, its own.
+
+    Raises:
+        UsageError, EnvironmentFault: as `choose_device`.
+    """
+    device = choose_device(None if wanted == "auto" else wanted)
+    if device.type == "cuda":
+        if ranks.world > 1:
+            device = choose_device(f"cuda:{ranks.local}")
+        torch.cuda.set_device(device)
+    return device
 
 
 @contextmanager

@@ -8,11 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ivvit_cli import console
 from ivvit_cli.errors import InputError, UsageError
-from ivvit_cli.evaluation.device import choose_device
 from ivvit_cli.evaluation.frames import warn_of_small_frames
 from ivvit_cli.models import load_weights
 from ivvit_cli.models.weights import is_remote, load_parts
@@ -22,7 +19,13 @@ from ivvit_cli.training.assemble import make_trainer, prepare
 from ivvit_cli.training.checkpoint import newest_intact
 from ivvit_cli.training.data import warn_of_small_cache
 from ivvit_cli.training.display import Screen
-from ivvit_cli.training.distributed import Ranks, from_leader, joined, ranks_of_environment
+from ivvit_cli.training.distributed import (
+    Ranks,
+    from_leader,
+    joined,
+    own_device,
+    ranks_of_environment,
+)
 from ivvit_cli.training.folder import RECIPE_FILE, create_run, record_start
 from ivvit_cli.training.job import Job
 from ivvit_cli.training.journal import Journal
@@ -92,7 +95,7 @@ class Session:
         Raises:
             RunInterrupted, IvvitError: as `Trainer.train`.
         """
-        device = self._choose_device()
+        device = own_device(self.ranks, self.device)
         with joined(self.ranks, device):
             self.run = from_leader(self.ranks, self.run)  # its name may hold the leader's time
             prepared = self.prepare()
@@ -117,14 +120,6 @@ class Session:
                         journal.say(line)
                 trainer.train()
         return self._result() if self.ranks.leads else {}
-
-    def _choose_device(self) -> torch.device:
-        device = choose_device(None if self.device == "auto" else self.device)
-        if device.type == "cuda":
-            if self.ranks.world > 1:
-                device = choose_device(f"cuda:{self.ranks.local}")
-            torch.cuda.set_device(device)
-        return device
 
     def _read_saved(self, prepared: Prepared) -> Saved | None:
         newest = newest_intact(self.run, console.warn) if self.ranks.leads else None

@@ -1,7 +1,10 @@
 """`ivvit eval`: what it prints, what it leaves on the disk, and every way to go wrong."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -253,3 +256,26 @@ def test_the_command_line(ivvit, run):
     done = ivvit("eval", run, "--json", "--device", "cpu", "--batch", "3")
     assert done.code == 0, done.stderr
     assert done.json["datasets"]["films"]["samples"] == 4
+
+
+def test_two_processes_share_the_samples_and_one_speaks(run, tmp_path):
+    """As torchrun starts them; the scores are those of one process."""
+    alone = subprocess.run(
+        [sys.executable, "-m", "ivvit_cli", "eval", str(run), "--json", "--device", "cpu"],
+        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    before = np.load(run / "eval/films-val-1x1/scores.npz")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    both = subprocess.run(
+        [sys.executable, *launcher, "-m", "ivvit_cli", "eval", str(run), "--json"],
+        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert both.returncode == 0, both.stderr
+    assert both.stderr.count("films val: details in") == 1
+    one, two = (json.loads(done.stdout)["datasets"] for done in (alone, both))
+    assert {name: entry["top1"] for name, entry in one.items()} == {
+        name: entry["top1"] for name, entry in two.items()
+    }
+    after = np.load(run / "eval/films-val-1x1/scores.npz")
+    assert after["keys"].tolist() == before["keys"].tolist()
+    assert after["scores"] == pytest.approx(before["scores"], abs=1e-5)
