@@ -54,9 +54,12 @@ class TablePlan:
         recipe = load_recipe(row.recipe, list(row.set))
         if self.smoke:
             return validate(shrink(recipe, self.folder / "data"))
-        moved = [f"data.{each}.shards={place}" for each, place in self.data.items()]
-        known = [change for change in moved if change.split(".")[1] in recipe.data]
-        return load_recipe(row.recipe, [*row.set, *known])
+        moved = [
+            f"data.{each}.shards={place}"
+            for each, place in self.data.items()
+            if each in recipe.data
+        ]
+        return load_recipe(row.recipe, [*row.set, *moved])
 
     def run_of(self, name: str) -> Path:
         """Return the folder of a row's run."""

@@ -127,3 +127,6 @@ def test_a_row_that_fails_costs_its_line(here, capsys):
     assert "warning: joint: there are no finished shards of data.cifar100" in err
     assert "error: 1 of 1 rows failed" in err
     assert "50.00" in out
+    moved = ["--data", f"ucf101={here}/none", "--data", "elsewhere=x"]
+    assert app.run(["table", "mine.yaml", "--rows", "joint", *moved, "--runs", "other"]) == 1
+    assert f"data.ucf101 at {here}/none" in capsys.readouterr().err
