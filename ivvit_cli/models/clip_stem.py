@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from timm.models.hiera import Hiera
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -32,6 +33,8 @@ class ClipStem(nn.Module):
 
     def __init__(self, vit: VisionTransformer, parts: Sequence[str]) -> None:
         super().__init__()
+        if isinstance(vit, Hiera):
+            raise UsageError("separate: is not defined on Hiera")
         if vit.dynamic_img_size:
             raise UsageError("separate: needs a fixed input size", hint="not dynamic_img_size")
         for part in parts:
@@ -45,7 +48,7 @@ class ClipStem(nn.Module):
         """Turn frames (B*T, 3, H, W) into tokens (B*T, N, D), as timm does with its own parts."""
         patches = self._part("patch_embed", vit)(x)
         tokens = [self._part(name, vit) for name in prefix_tokens(vit)]
-        prefix = [token.expand(len(x), -1, -1) for token in tokens]
+        prefix = [token.expand(x.shape[0], -1, -1) for token in tokens]
         pos = self._part("pos_embed", vit)
         if vit.no_embed_class and pos is not None:
             patches, pos = patches + pos, None

@@ -188,4 +188,4 @@ class TemporalUnit(nn.Module):
             return pooled
         each = x.view(-1, length, *x.shape[1:]).transpose(1, 2)  # (B, N, T, R)
         out: Tensor = self.unit(each.flatten(0, 1))  # (B*N, out)
-        return out.view(len(each), -1, self.out).mean(1)
+        return out.view(each.shape[0], -1, self.out).mean(1)

@@ -51,7 +51,7 @@ class DividedBlock(AdoptedBlock):
         if frames is not None and self.prefix:
             x = share(x, frames, PrefixMean(self.prefix))
         moved = self.ls2(self.mlp(self.norm2(x)))
-        out: Tensor = x + self.drop_path2(moved.view(len(x) // (frames or 1), -1)).view(x.shape)
+        out: Tensor = x + self.drop_path2(moved.view(x.shape[0] // (frames or 1), -1)).view(x.shape)
         return out
 
     def _over_time(self, x: Tensor, frames: int | None) -> Tensor:
@@ -92,7 +92,7 @@ def _over_tubes(attn: LeanAttention, x: Tensor, frames: int, prefix: int) -> Ten
     qkv = F.linear(x, _by_head(attn.qkv.weight, heads), bias)
     q, k, v, _ = views(qkv, partial(_tubes, frames=frames, prefix=prefix, heads=heads))
     out = attn.attend(attn.q_norm(q), attn.k_norm(k), v)  # (B, N * heads, T, head width)
-    return out.transpose(1, 2).reshape(len(x), count, heads, -1).transpose(1, 2)
+    return out.transpose(1, 2).reshape(x.shape[0], count, heads, -1).transpose(1, 2)
 
 
 def _by_head(rows: Tensor, heads: int) -> Tensor:

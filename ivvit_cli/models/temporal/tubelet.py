@@ -85,7 +85,7 @@ class TubeletEncoder(Encoder):
                 f"temporal tubelet: clips of {x.shape[1]} frames do not fit depth {self.depth}"
             )
         vit, own, places = self.vit, *self._places(x.shape[1] // self.depth)
-        prefix = [token.expand(len(x), -1, -1) for token in prefix_tokens(vit).values()]
+        prefix = [token.expand(x.shape[0], -1, -1) for token in prefix_tokens(vit).values()]
         if self.prefix:
             prefix = [torch.cat(prefix, dim=1) + own]
         joined = torch.cat([*prefix, self._tokenize(x) + places], dim=1)
@@ -127,7 +127,7 @@ class TubeletEncoder(Encoder):
         tubes = x.reshape(-1, kernel.shape[1], *x.shape[3:])  # (B * T/depth, depth*3, H, W)
         grid = F.conv2d(tubes, kernel, conv.bias, conv.stride[1:])
         tokens: Tensor = self.vit.patch_embed.norm(grid.flatten(2).transpose(1, 2))
-        return tokens.reshape(len(x), -1, tokens.shape[-1])
+        return tokens.reshape(x.shape[0], -1, tokens.shape[-1])
 
     def _places(self, tubes: int) -> tuple[Tensor, Tensor]:
         """Return the embeddings of the prefix (1, P, D) and of `tubes` moments (1, tubes*N, D)."""
