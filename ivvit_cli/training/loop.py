@@ -2,7 +2,8 @@
 
 import math
 import signal
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -61,6 +62,8 @@ class Trainer:
         accumulate: micro-batches per update.
         average: of the weights, where it is what is validated and saved.
         journal: None in all processes but the leader.
+        mark: told the name of every phase of an update that ends: `wait`, `transfer`, `forward`,
+            `backward` (those two once per micro-batch) and `optimiser`.
     """
 
     run: Path
@@ -84,6 +87,7 @@ class Trainer:
     device: torch.device
     ranks: Ranks
     journal: Journal | None
+    mark: Callable[[str], object] = lambda phase: None
 
     def __post_init__(self) -> None:
         self._stop = 0  # the signal that all processes agree to stop for
@@ -109,6 +113,19 @@ class Trainer:
             while self.progress.iteration < self.total:
                 self._iterate(loader, stop)
                 self._conclude(stop)
+
+    def rehearse(self) -> Iterator[None]:
+        """Train without end, and pause after every iteration; nothing is told or saved.
+
+        Raises:
+            IvvitError: as `train`.
+        """
+        stop = StopSignals(lambda name: None)  # which, not entered, hears none
+        updates = self.schedule.between(self.progress.iteration, sys.maxsize)
+        with self._loader(updates) as loader:
+            while True:
+                self._iterate(loader, stop)
+                yield
 
     def _acknowledge(self, name: str) -> None:
         if self.journal:
@@ -136,8 +153,10 @@ class Trainer:
         for number in range(len(self.schedule.updates(iteration))):
             batches = next(loader)
             wait = watch.lap()
+            self.mark("wait")
             torch.manual_seed(self._seed_of(iteration, number))
             self._step(batches, stop)
+            self.mark("optimiser")
             spent = wait + watch.lap()
             for name in batches:
                 self.progress.tally(name).time(spent / len(batches), wait / len(batches))
@@ -156,6 +175,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         with memory_guarded(batches, self.accumulate):
             batches = {name: batch.to(self.device) for name, batch in batches.items()}
+            self.mark("transfer")
             sums = self._forward_backward(batches)
             norm = get_total_norm([p.grad for p in self._parameters() if p.grad is not None])
             verdict = self._agree(sums, norm, stop)
@@ -178,7 +198,9 @@ class Trainer:
             with self._communication(part is parts[-1]):
                 outcomes = self._module(part)
                 loss = self.update.objective(outcomes)
+                self.mark("forward")
                 torch.autograd.backward(loss * self.ranks.world)  # the wrapper takes the mean
+                self.mark("backward")
             for name, outcome in outcomes.items():
                 sums[name] += torch.stack(outcome).detach()
         return torch.stack(list(sums.values()))
