@@ -1,6 +1,6 @@
 """Weights of any source into a model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -11,7 +11,7 @@ from ivvit_cli.errors import UsageError
 from ivvit_cli.models.encoder import Encoder
 from ivvit_cli.models.heads import head_key
 from ivvit_cli.models.joint import JointModel
-from ivvit_cli.models.weights.classes import load_classifier, same_classes
+from ivvit_cli.models.weights.classes import list_classifiers, load_classifier, same_classes
 from ivvit_cli.models.weights.config import check_config
 from ivvit_cli.models.weights.fit import Fit, fit_encoder
 from ivvit_cli.models.weights.importers import IMPORTERS, import_state
@@ -34,8 +34,8 @@ def load_weights(
     Args:
         model: what `build_model` returned.
         source: `timm:NAME`, `hf:REPO` or `hf:REPO/FILE`, a file (safetensors, .npz or tensors saved
-            by torch), a folder of the hub's, a run (`RUN`, `RUN@best-DATASET`, `RUN@step-N`) or a
-            checkpoint folder.
+            by torch), a folder of the hub's, a run (`RUN`, `RUN@best-DATASET`, `RUN@step-N`, with
+            `run:` before it or not) or a checkpoint folder.
         head: the dataset whose head takes the source's classifier, whatever its classes are.
         classes: the class names of the heads. A head takes the source's classifier when the source
             names exactly these classes, in whatever order.
@@ -74,6 +74,7 @@ def match_weights(
     taken = _classifiers(model, given, state, source, head, classes)
     tensors = {name: tensor for each in taken.values() for name, (_, tensor) in each.items()}
     used = {key for each in taken.values() for key, _ in each.values()}
+    left = [name for name, start in list_classifiers(state).items() if not _begins(used, start)]
     report = LoadReport(
         source=source,
         format=importer,
@@ -84,8 +85,13 @@ def match_weights(
         unused=tuple(sorted(state.keys() - fit.tensors.keys() - used)),
         shapes=fit.shapes,
         heads=tuple(taken),
+        left=tuple(filter(None, left)),
     )
     return Match(fit.tensors | tensors, report)
+
+
+def _begins(names: Iterable[str], start: str) -> bool:
+    return any(name.startswith(start) for name in names)
 
 
 def fit_source(

@@ -20,6 +20,7 @@ class LoadReport:
         unused: the source's other tensors, in this package's names.
         shapes: "theirs -> ours", of those that the source has in another shape.
         heads: the datasets whose heads took a classifier of the source.
+        left: the datasets of a source whose classifiers no head took.
     """
 
     source: str
@@ -31,6 +32,7 @@ class LoadReport:
     unused: tuple[str, ...]
     shapes: Mapping[str, str]
     heads: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -47,6 +49,8 @@ class LoadReport:
         lines = [f"{self.source} ({self.format}): {taken} encoder tensors loaded"]
         if self.heads:
             lines.append(f"  classifier: into head {', '.join(self.heads)}")
+        if self.left:
+            lines.append(f"  classifier: not kept, of {', '.join(self.left)}")
         for title in ("resized", "derived", "missing", "unused"):
             names: tuple[str, ...] = getattr(self, title)
             if names:

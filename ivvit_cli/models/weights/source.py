@@ -78,13 +78,15 @@ def is_run(source: str) -> bool:
     """Tell whether a source on this machine is a run or a checkpoint, not plain weights."""
     path = Path(source).expanduser()
     if not path.is_dir():
-        return not path.exists() and "@" in source
+        return source.startswith("run:") or (not path.exists() and "@" in source)
     alone = find_weights(path) is None
     return alone or (path / META_FILE).is_file() or (path / CHECKPOINTS).is_dir()
 
 
 def read_source(source: str) -> Source:
     """Read `timm:NAME`, `hf:REPO[/FILE]`, a file, a folder of the hub's, a run or a checkpoint.
+
+    A run may be written `run:RUN`; one that is not there yet is then no fault of the user's.
 
     Raises:
         InputError: the file is damaged, of an unknown format, or holds more than tensors.
@@ -96,12 +98,23 @@ def read_source(source: str) -> Source:
         return Source(_read_timm(name))
     if scheme == "hf":
         return _read_file(fetch(name))
+    if scheme == "run":
+        return _read_run(_find_run(name))
     path = Path(source).expanduser()
     if not path.exists() and "@" not in source:
         raise EnvironmentFault(f"{path}: no such file of weights", hint=_where_to_get(path))
     if is_run(source):
         return _read_run(path)
     return _read_file(path if path.is_file() else _weights_in(path))
+
+
+def _find_run(reference: str) -> Path:
+    path = Path(reference).expanduser()
+    run = path if path.exists() else Path(str(path).rpartition("@")[0] or path)
+    if not run.exists():
+        hint = f"train it first, with --run {run}, or name another: model.weights=run:RUN"
+        raise EnvironmentFault(f"{run}: no such run", hint=hint)
+    return path
 
 
 def _weights_in(folder: Path) -> Path:
