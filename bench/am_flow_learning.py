@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bench.paired import print_table
 from ivvit_cli.demo.datasets import DIRECTION, ORDER, SHAPES, TEXTURES, DemoSet
 from ivvit_cli.models import JointModel, build_model
-from ivvit_cli.models.adapters.am_flow import AmFlowBlock
+from ivvit_cli.models.adapters.am_flow_block import AmFlowBlock
 from ivvit_cli.models.encoder import Encoder
 
 SIDE, FRAMES, BATCH, SEED = 32, 8, 24, 0

@@ -102,7 +102,7 @@ def _values(
     if len(seen[wanted[0]].q) != x.shape[1]:
         raise UsageError("am-flow: needs attention within each frame, not over all frames at once")
     own = _own_flows(model, dataset) if learned else {}
-    plain = make_flow(model.encoder.vit, "vanilla")
+    plain = make_flow(model.encoder.vit, 0, "vanilla")
     assert plain is not None
     return {number: motion(seen[number], own.get(number, plain)) for number in wanted}
 

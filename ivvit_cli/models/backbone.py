@@ -1,4 +1,4 @@
-"""The backbone: any Vision Transformer that timm can build, its parameter names untouched."""
+"""The backbone: any ViT or Hiera that timm can build, its parameter names untouched."""
 
 import difflib
 from collections.abc import Mapping
@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import timm
+from timm.models.hiera import Hiera
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from ivvit_cli.errors import UsageError
 from ivvit_cli.models.attention import LeanAttention
 from ivvit_cli.models.drop_path import share_drop_paths
+from ivvit_cli.models.hiera import name_as_vit
 
-# timm's files whose models are `VisionTransformer`; its other ViTs (eva, beit, sam) are classes of
-# their own, with other blocks and another forward.
-_MODULES = ("vision_transformer", "vision_transformer_hybrid", "deit")
+# timm's files whose models are `VisionTransformer` or `Hiera`; its other ViTs (eva, beit, sam) are
+# classes of their own, with other blocks and another forward.
+_MODULES = ("vision_transformer", "vision_transformer_hybrid", "deit", "hiera")
 # Arguments of timm.create_model that would load weights, or that this package sets itself.
 _RESERVED = {
     "block_fn",
@@ -37,7 +39,7 @@ class InputSpec:
     std: tuple[float, float, float]
 
 
-def create_vit(name: str, args: Mapping[str, Any]) -> VisionTransformer:
+def create_vit(name: str, args: Mapping[str, Any]) -> VisionTransformer | Hiera:
     """Build a timm ViT without its classifier and with fresh weights.
 
     Args:
@@ -51,12 +53,14 @@ def create_vit(name: str, args: Mapping[str, Any]) -> VisionTransformer:
     check_vit_name(name)
     if reserved := sorted(_RESERVED & set(args)):
         raise UsageError(f"backbone_args: {reserved[0]} cannot be set there")
+    is_hiera = name.startswith("hiera_")
+    own = {} if is_hiera else {"attn_layer": LeanAttention}
     try:
-        vit = timm.create_model(
-            name, pretrained=False, num_classes=0, **{"attn_layer": LeanAttention, **args}
-        )
+        vit = timm.create_model(name, pretrained=False, num_classes=0, **{**own, **args})
     except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise UsageError(f"backbone {name}: timm cannot build it so: {_line(error)}") from error
+    if is_hiera:
+        name_as_vit(vit)
     if vit.global_pool == "":
         raise UsageError(f"backbone {name}: global_pool must leave one feature per frame, not ''")
     share_drop_paths(vit)

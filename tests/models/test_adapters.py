@@ -290,7 +290,7 @@ def test_activation_checkpointing_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("temporal", "message"),
     [
-        ({"kind": "am_flow", "blocks": [3]}, "numbers from 1 to 2, not \\[3\\]"),
+        ({"kind": "am_flow", "blocks": [3]}, "some of 1, 2, not \\[3\\]"),
         ({"kind": "am_flow", "blocks": []}, "numbers from 1 to 2"),
         ({"kind": "am_flow", "vote": "loud"}, "vote is mean, frozen_random, learned, not loud"),
         ({"kind": "am_flow", "adapters": "own"}, "shared or per-dataset, not own"),

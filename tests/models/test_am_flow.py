@@ -232,4 +232,4 @@ def test_linear_attention_of_one_token_is_its_value() -> None:
 )
 def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        make_flow(small_model().encoder.vit, **options)
+        make_flow(small_model().encoder.vit, 0, **options)

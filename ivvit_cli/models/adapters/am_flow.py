@@ -5,21 +5,24 @@ which is fed with AM Flow, and one across the MLP; a temporal unit on the embedd
 logits and those of the last frame's class token vote. The other blocks have plain adapters.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
+from timm.models.hiera import Hiera
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from ivvit_cli.errors import UsageError
-from ivvit_cli.models.adapters.adapt import PLACES, AdapterBank, AdapterWeights, Placement, adapt
+from ivvit_cli.models.adapters.adapt import PLACES, AdapterBank
+from ivvit_cli.models.adapters.am_flow_block import AmFlowBlock
 from ivvit_cli.models.adapters.banks import adapter_spec, make_bank
 from ivvit_cli.models.adapters.encoder import AdaptedEncoder, Additions, Features, Owner
+from ivvit_cli.models.adapters.hiera import HieraFlowBlock
 from ivvit_cli.models.adapters.units import TemporalUnit
-from ivvit_cli.models.attention import LeanAttention
 from ivvit_cli.models.heads import VOTES, Voting
+from ivvit_cli.models.hiera import attends_globally
 from ivvit_cli.models.temporal.adopted import check_attention
-from ivvit_cli.models.temporal.am_flow import AmFlow, make_flow
+from ivvit_cli.models.temporal.am_flow import make_flow
 
 Section = Mapping[str, Any]
 
@@ -38,10 +41,11 @@ def am_flow(
     """Put AM Flow, adapters and temporal units beside a ViT.
 
     Args:
-        vit: a ViT whose blocks have one attention and one MLP branch.
+        vit: a ViT whose blocks have one attention and one MLP branch; or a Hiera, whose blocks can
+            have AM Flow where they attend globally and do not pool.
         flow: `{kind: aligned | vanilla | none, …}`, its options those of `make_flow`.
-        blocks: those that have AM Flow and temporal units, counted from 1; the others have plain
-            adapters (the paper's AM/2 has 1 and 12).
+        blocks: those that have AM Flow and temporal units, counted from 1, or all that can; the
+            others have plain adapters (the paper's AM/2 has 1 and 12).
         adapter: `{kind: plain | hyperformer | compacter, …}`, its options those of `adapter_spec`.
         unit: `{kind: lstm | tcn | transformer | mean, …}`, its options those of `TemporalUnit`.
         last_frame: whether the last frame's class token is an output too. Without, blocks after the
@@ -52,25 +56,25 @@ def am_flow(
     Raises:
         UsageError: the ViT is of another make, or the options make no sense.
     """
-    check_attention(vit, "am_flow")
+    able = _able_blocks(vit)
     if vote not in VOTES:
         raise UsageError(f"temporal am_flow: vote is {', '.join(VOTES)}, not {vote}")
     depth = len(vit.blocks)
-    chosen = chosen_blocks(blocks, depth)
+    chosen = chosen_blocks(blocks, able)
     spec = adapter_spec(**(adapter or {"kind": "plain"}))
     flow, unit = flow or {"kind": "aligned"}, unit or {"kind": "lstm"}
 
     def make(datasets: Sequence[str]) -> Additions:
         count = depth if last_frame else max(chosen) + 1
-        added = [
-            AmFlowBlock(make_flow(vit, **flow) if number in chosen else None, spec.placement)
-            for number in range(count)
-        ]
+        flows = [make_flow(vit, n, **flow) if n in chosen else None for n in range(count)]
+        block = HieraFlowBlock if isinstance(vit, Hiera) else AmFlowBlock
+        added = [block(flow, spec.placement) for flow in flows]
         units = [
             [TemporalUnit(spec.hidden, **unit) for _ in PLACES] if number in chosen else []
             for number in range(count)
         ]
-        bank = make_bank(spec, vit.embed_dim, [block.channels for block in added], datasets)
+        widths = [vit.blocks[n].attn.proj.out_features for n in range(count)]
+        bank = make_bank(spec, widths, [block.channels for block in added], datasets)
         return AmFlowAdditions(added, bank, units)
 
     encoder = AmFlowEncoder(vit, make, adapters, last_frame=last_frame, vote=vote)
@@ -78,19 +82,29 @@ def am_flow(
     return encoder
 
 
-def chosen_blocks(blocks: Literal["all"] | Sequence[int], depth: int) -> frozenset[int]:
+def chosen_blocks(blocks: Literal["all"] | Sequence[int], able: Collection[int]) -> frozenset[int]:
     """Return the blocks of a recipe, which counts from 1, counted from 0.
 
+    Args:
+        able: those that can have AM Flow, from 0.
+
     Raises:
-        UsageError: there is no such block.
+        UsageError: one of the blocks is none of these.
     """
     if blocks == "all":
-        return frozenset(range(depth))
-    if not blocks or not set(blocks) <= set(range(1, depth + 1)):
-        raise UsageError(
-            f"temporal am_flow: blocks is all, or a list of numbers from 1 to {depth}, not {blocks}"
-        )
-    return frozenset(number - 1 for number in blocks)
+        return frozenset(able)
+    chosen = frozenset(number - 1 for number in blocks)
+    if not chosen or not chosen <= set(able):
+        known = ", ".join(str(number + 1) for number in able)
+        raise UsageError(f"temporal am_flow: blocks is all, or some of {known}, not {blocks}")
+    return chosen
+
+
+def _able_blocks(vit: VisionTransformer | Hiera) -> list[int]:
+    if isinstance(vit, Hiera):
+        return [number for number, block in enumerate(vit.blocks) if attends_globally(block)]
+    check_attention(vit, "am_flow")
+    return list(range(len(vit.blocks)))
 
 
 class AmFlowEncoder(AdaptedEncoder):
@@ -145,45 +159,3 @@ class AmFlowAdditions(Additions):
     def stages(self) -> list[nn.Module]:
         """Return the blocks' own modules: without the units, as LSTMs cannot be compiled."""
         return list(self.blocks)
-
-
-class AmFlowBlock(nn.Module):
-    """What runs one of timm's blocks with adapters across its two branches.
-
-    Args:
-        flow: of the adapter across attention, if it is fed with one.
-        placement: `parallel`, from the branch's input, which is the block's before its LayerNorm,
-            to the sum; or `serial`, after the branch.
-
-    Attributes:
-        channels: C of the flow, 0 without.
-    """
-
-    def __init__(self, flow: AmFlow | None, placement: Placement) -> None:
-        super().__init__()
-        self.flow, self.placement = flow, placement
-        self.channels = flow.channels if flow else 0
-
-    def forward(
-        self, block: Block, x: Tensor, frames: int | None, weights: Mapping[str, AdapterWeights]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Map tokens (B*T, N, D) to such and to either adapter's embeddings (B*T, N, hidden)."""
-        normed = block.norm1(x)
-        attn: LeanAttention = block.attn
-        q, k, v = attn.split(attn.qkv(normed))
-        q, k = attn.q_norm(q), attn.k_norm(k)
-        branch = block.drop_path1(block.ls1(attn.finish(attn.attend(q, k, v), normed)))
-        flow = self.flow(q, k, frames, attn.scale) if self.flow else None
-        x, first = self._add(x, branch, weights["attn"], flow)
-        branch = block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
-        x, second = self._add(x, branch, weights["mlp"], None)
-        return x, first, second
-
-    def _add(
-        self, x: Tensor, branch: Tensor, weights: AdapterWeights, flow: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Return x with a branch and its adapter added, and the adapter's embedding."""
-        still = self.flow.options.still if self.flow else 0.0
-        source = x if self.placement == "parallel" else branch
-        embedding, change = adapt(weights, source, flow, still=still)
-        return x + branch + change, embedding

@@ -61,12 +61,12 @@ def adapter_spec(
 
 
 def make_bank(
-    spec: AdapterSpec, width: int, flows: Sequence[int], datasets: Sequence[str]
+    spec: AdapterSpec, widths: Sequence[int], flows: Sequence[int], datasets: Sequence[str]
 ) -> AdapterBank:
     """Make the adapters of all blocks of a ViT.
 
     Args:
-        width: D of the tokens.
+        widths: D of each block's tokens.
         flows: C of what the adapter across each block's attention is fed with; 0 for nothing.
         datasets: who shares them.
 
@@ -75,6 +75,6 @@ def make_bank(
     """
     blocks = [
         {"attn": Shape(width, spec.hidden, flow), "mlp": Shape(width, spec.hidden, 0)}
-        for flow in flows
+        for width, flow in zip(widths, flows, strict=True)
     ]
     return BANKS[spec.kind](blocks=blocks, datasets=datasets, **spec.options)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from ivvit_cli.errors import UsageError
 from ivvit_cli.models.adapters.adapt import PLACES, AdapterBank, AdapterWeights, Shape
 from ivvit_cli.models.heads import head_key
 
@@ -20,6 +21,9 @@ class HyperformerAdapters(AdapterBank):
     Args:
         datasets: each has an embedding, and so adapters of its own made by the shared network.
         embedding: the width of the embeddings and of what the network makes of them.
+
+    Raises:
+        UsageError: the blocks are not of one width, as a Hiera's.
     """
 
     def __init__(
@@ -29,6 +33,8 @@ class HyperformerAdapters(AdapterBank):
         embedding: int = 64,
     ) -> None:
         super().__init__()
+        if len({shape.width for block in blocks for shape in block.values()}) > 1:
+            raise UsageError("hyperformer: is not defined on blocks of several widths")
         self.shapes = blocks
         self.datasets = nn.ParameterDict(
             {head_key(name): nn.Parameter(torch.randn(embedding)) for name in datasets}

@@ -141,6 +141,7 @@ class AmFlow(nn.Module):
 
 def make_flow(
     vit: VisionTransformer,
+    number: int,
     kind: Literal["aligned", "vanilla", "none"],
     *,
     heads: int | None = None,
@@ -151,6 +152,7 @@ def make_flow(
     """Make the AM Flow of one block of a ViT; None for the kind `none`.
 
     Args:
+        number: of the block, from 0.
         heads: of the aligning encoder; the backbone's number unless given (ViT-B: 12, the paper's).
         hidden: of the aligning encoder's feed-forward branch.
         channels: see `FlowOptions`; `width` for aligned flow, `head` for vanilla, unless given.
@@ -166,11 +168,12 @@ def make_flow(
         chosen = FlowOptions(kind, channels, **options)
     except TypeError as error:
         raise UsageError(f"flow {kind}: {error}") from None
-    own: int = vit.blocks[0].attn.num_heads
-    if vit.embed_dim % (heads or own):
-        raise UsageError(f"flow: heads must divide the width {vit.embed_dim}, not {heads}")
-    align = AligningEncoder(vit.embed_dim, heads or own, hidden) if kind == "aligned" else None
-    return AmFlow(chosen, width=vit.embed_dim, heads=own, prefix=vit.num_prefix_tokens, align=align)
+    attn = vit.blocks[number].attn
+    width, own = attn.proj.out_features, attn.num_heads
+    if width % (heads or own):
+        raise UsageError(f"flow: heads must divide the width {width}, not {heads}")
+    align = AligningEncoder(width, heads or own, hidden) if kind == "aligned" else None
+    return AmFlow(chosen, width=width, heads=own, prefix=vit.num_prefix_tokens, align=align)
 
 
 def change_of_maps(q: Tensor, k: Tensor, frames: int, scale: float) -> Tensor:

@@ -60,7 +60,7 @@ def place(state: Given) -> State:
 
 
 def _place(key: str) -> str:
-    if match := re.fullmatch(r"head\.(weight|bias)", key):
+    if match := re.fullmatch(r"head\.(?:fc\.)?(weight|bias)", key):
         return f"head.linears.0.{match[1]}"
     if match := re.fullmatch(r"heads\.([^.]+)\.(weight|bias)", key):
         return f"heads.{head_key(match[1])}.linears.0.{match[2]}"
