@@ -87,8 +87,12 @@ def complete(
     with torch.device("meta"):
         model = build_model(meta.model, {name: len(h.classes) for name, h in meta.heads.items()})
     found = match_weights(model, given, source, head=None, classes={}).tensors
-    names = model.state_dict().keys() - weights.keys()
-    absent = {name: found[name] for name in names if name in found}
+    # In the model's own type: that is what was digested, though the source may be in another.
+    absent = {
+        name: found[name].to(own.dtype)
+        for name, own in model.state_dict().items()
+        if name in found and name not in weights
+    }
     if digest_tensors(absent) != meta.frozen.sha256:
         raise InputError(
             f"{source}: is not the backbone that {checkpoint} was trained on",
