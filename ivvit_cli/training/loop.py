@@ -3,7 +3,7 @@
 import math
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -114,7 +114,7 @@ class Trainer:
                 self._iterate(loader, stop)
                 self._conclude(stop)
 
-    def rehearse(self) -> Iterator[None]:
+    def rehearse(self) -> Generator[None]:
         """Train without end, and pause after every iteration; nothing is told or saved.
 
         Raises:
