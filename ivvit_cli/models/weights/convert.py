@@ -55,7 +55,7 @@ def convert_weights(
     Raises:
         InputError, UsageError, EnvironmentFault: as `load_weights`, or `path` cannot be written.
     """
-    _check_target(path)
+    check_target(path)
     given = read_source(source)
     importer, state = import_state(given.tensors, source)
     if encoder is None:
@@ -81,7 +81,7 @@ def convert_weights(
         "unused": _unused(state, fit, heads),
         "classes": heads.classes,
     }
-    _write(tensors, note, path)
+    write_tensors(tensors, note, path)
     return Converted(path, note, len(tensors))
 
 
@@ -113,7 +113,8 @@ def _unused(state: Mapping[str, Tensor], fit: Fit, heads: _Heads) -> list[str]:
     return sorted(key for key in left if not key.startswith(tuple(heads.prefixes)))
 
 
-def _check_target(path: Path) -> None:
+def check_target(path: Path) -> None:
+    """Raise UsageError or InputError where no weights can be written."""
     if path.suffix != ".safetensors":
         raise UsageError(f"{path}: weights are written to a .safetensors file")
     if path.exists():
@@ -122,8 +123,12 @@ def _check_target(path: Path) -> None:
         raise InputError(f"{path.parent}: no such folder")
 
 
-def _write(tensors: Mapping[str, Tensor], note: Mapping[str, Any], path: Path) -> None:
-    """Write a file that is either whole or absent."""
+def write_tensors(tensors: Mapping[str, Tensor], note: Mapping[str, Any], path: Path) -> None:
+    """Write a .safetensors file with a note, which is either whole or absent.
+
+    Raises:
+        EnvironmentFault: the disk is full or cannot be written.
+    """
     new = path.with_name(f".{path.name}.{os.getpid()}")
     copies = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
     try:
