@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +48,33 @@ class Repair:
 
 def ffmpeg_command(
     path: Path,
-    times: int,
+    times: int | None,
     *,
     short_side: int | None,
-    fps: float | None,
+    fps: float | Fraction | None,
     quality: int,
     segment: tuple[float, float] | None = None,
     repair: Repair = Repair(),
+    pick: str | None = None,
+    frames: int | None = MAX_FRAMES + 1,
+    threads: int = 1,
 ) -> list[str]:
     """Return the argument list; ffmpeg writes frames to stdout, times to descriptor `times`.
 
     `-xerror` ends ffmpeg at the first packet or frame that is damaged. The encoder's time base is
     fine enough that no two frames fall on the same tick. The log tells what the video is.
+
+    Args:
+        pick: ffmpeg's expression for the frames to write, by their number `n` from 0, which counts
+            on even where the picture changes its size.
+        frames: the most frames to write; None: any number.
+        threads: of the decoder.
     """
     source = ffmpeg.input(
         f"file:{path}",
         **_around(path, segment),
-        threads=1,
+        **({} if pick is None else {"reinit_filter:v": 0}),
+        threads=threads,
         max_pixels=MAX_PIXELS,
         protocol_whitelist="file",
         format_whitelist=FORMATS,
@@ -71,7 +82,9 @@ def ffmpeg_command(
     stream = source["V:0"]  # V: not the cover picture of a music file
     if repair.interlaced:
         stream = stream.filter("bwdif", mode="send_frame", deint="interlaced")
-    stream = _timed(stream, times, fps, segment)
+    stream = _chosen(stream, fps, segment, pick)
+    if times is not None:
+        stream = _timed(stream, times)
     size = _size(short_side)
     if repair.hdr:
         stream, size = _tone_map(stream, repair.hdr, size), {}
@@ -86,7 +99,8 @@ def ffmpeg_command(
             pix_fmt="yuv420p",
             color_range="pc",  # with pix_fmt yuvj420p, ffmpeg 7 would not convert the matrix
             threads=1,
-            **{"c:v": "mjpeg", "q:v": quality, "huffman": "default", "frames:v": MAX_FRAMES + 1},
+            **{"c:v": "mjpeg", "q:v": quality, "huffman": "default"},
+            **({} if frames is None else {"frames:v": frames}),
         )
         .global_args(
             *("-nostdin", "-nostats", "-hide_banner", "-loglevel", "level+info", "-xerror"),
@@ -96,14 +110,26 @@ def ffmpeg_command(
     return list(output.compile(cmd=find_ffmpeg().path))
 
 
-def _timed(stream: Any, times: int, fps: float | None, segment: tuple[float, float] | None) -> Any:
-    """Cut a segment, change the rate, and write each frame's time to descriptor `times`."""
+def _chosen(
+    stream: Any,
+    fps: float | Fraction | None,
+    segment: tuple[float, float] | None,
+    pick: str | None,
+) -> Any:
+    """Cut a segment, change the rate, and pick frames, which are numbered at the new rate."""
     if segment is not None:
         first, end = (round(moment * SECOND) for moment in segment)
         stream = stream.filter("settb", f"1/{SECOND}")
         stream = stream.filter("trim", start_pts=first, end_pts=end)  # from first, before end
+    if pick is not None:
+        stream = stream.filter("setpts", "PTS-STARTPTS")
     if fps is not None:
         stream = stream.filter("fps", fps)
+    return stream if pick is None else stream.filter("select", pick)
+
+
+def _timed(stream: Any, times: int) -> Any:
+    """Write each frame's time to descriptor `times`."""
     return (
         stream.filter("settb", f"1/{SECOND}")
         .filter("metadata", mode="add", key="ivvit", value="0")  # print passes over bare frames

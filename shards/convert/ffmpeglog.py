@@ -1,6 +1,7 @@
 """What ffmpeg's log says: what a video is, and why it cannot be decoded."""
 
 import re
+from fractions import Fraction
 
 from shards.convert.command import MAX_PIXELS, Hdr, Repair
 from shards.convert.process import Finished
@@ -8,6 +9,8 @@ from shards.convert.process import Finished
 _USED = re.compile(r"^\[info\]\s+Stream #0:(\d+) \([^)]*\) -> ", re.MULTILINE)
 _HDR = re.compile(r"(\w+)/(\w+)/(smpte2084|arib-std-b67)")
 _INTERLACED = re.compile(r"\b(top|bottom) (coded )?first\b")
+_RATE = re.compile(r", ([\d.]+)(k?) (?:fps|tbr)\b")
+_DURATION = re.compile(r"^\[info\]\s+Duration: (\d+):(\d\d):(\d\d\.\d+)", re.MULTILINE)
 _FAULT = re.compile(r"^(?:\[[^\]\n]* @ [^\]\n]*\] )*\[(?:error|fatal|panic)\].*", re.MULTILINE)
 
 # ffmpeg's threads race to report the same fault, so what is kept of its log is in fixed words.
@@ -27,12 +30,39 @@ _REASONS = (
 
 def needed_repair(log: str) -> Repair:
     """Return what the decoded stream of a log at level `info` needs, to look right."""
+    described = _used_stream(log)
+    hdr = _HDR.search(described)
+    return Repair(Hdr(*hdr.groups()) if hdr else None, bool(_INTERLACED.search(described)))
+
+
+def stated_rate(log: str) -> Fraction | None:
+    """Return the frames per second that a log at level `info` states; None: it states none.
+
+    It has two decimals, so a rate next to one of NTSC's, n / 1.001, is taken for that.
+    """
+    match = _RATE.search(_used_stream(log))
+    if match is None:
+        return None
+    rate = Fraction(match[1]) * (1000 if match[2] else 1)
+    ntsc = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
+    return ntsc if abs(rate - ntsc) <= Fraction(1, 200) else rate
+
+
+def stated_seconds(log: str) -> float | None:
+    """Return how long a file says that it is; None: it does not say."""
+    match = _DURATION.search(log)
+    if match is None:
+        return None
+    hours, minutes, seconds = match.groups()
+    return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+
+
+def _used_stream(log: str) -> str:
+    """Return the line that describes the decoded stream, or nothing."""
     used = _USED.search(log)
     number = used[1] if used else "0"
     stream = re.search(rf"^\[info\]\s+Stream #0:{number}\b.*: Video: .*", log, re.MULTILINE)
-    described = stream[0] if stream else ""
-    hdr = _HDR.search(described)
-    return Repair(Hdr(*hdr.groups()) if hdr else None, bool(_INTERLACED.search(described)))
+    return stream[0] if stream else ""
 
 
 def ends_early(done: Finished) -> bool:

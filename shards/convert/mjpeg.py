@@ -1,5 +1,7 @@
 """A stream of JPEG files one after another, as ffmpeg's image2pipe writes it."""
 
+from collections.abc import Iterable, Iterator
+
 _START = b"\xff\xd8"
 _END = b"\xff\xd9"
 
@@ -24,3 +26,20 @@ def split_jpegs(stream: bytes) -> list[bytes]:
         begin = end + 2
     frames.append(stream[begin:])
     return frames
+
+
+def split_chunks(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the JPEG files of a stream that comes in pieces, each when the next begins.
+
+    Raises:
+        ValueError: the stream does not start and end with a whole file.
+    """
+    waiting = bytearray()
+    for chunk in chunks:
+        begin = max(0, len(waiting) - 3)  # where the four bytes between two files can begin
+        waiting += chunk
+        while (end := waiting.find(_END + _START, begin)) >= 0:
+            yield bytes(waiting[: end + 2])
+            del waiting[: end + 2]
+            begin = 0
+    yield from split_jpegs(bytes(waiting))

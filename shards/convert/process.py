@@ -6,7 +6,7 @@ import select
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO
 
@@ -55,6 +55,43 @@ def run_bounded(command: Callable[[int], list[str]], limits: Limits) -> Finished
         raise EnvironmentFault(f"a process cannot be run: {error}") from None
 
 
+def stream_bounded(
+    command: list[str], limits: Limits, check: Callable[[Finished], object]
+) -> Iterator[bytes]:
+    """Run a process and yield what it writes to stdout, as it comes; then `check` what is left.
+
+    `limits.seconds` bounds each wait for output, and not the sum of them; `limits.output` nothing.
+    The process is killed when the iterator is closed.
+
+    Raises:
+        LimitExceeded: the process wrote nothing for too long; it was killed.
+        EnvironmentFault: the machine cannot run it at all.
+    """
+    with tempfile.TemporaryFile() as errors:
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+            )
+        except OSError as error:
+            raise EnvironmentFault(f"a process cannot be run: {error}") from None
+        with process:
+            try:
+                _limit_memory(process.pid, limits)
+                yield from _chunks(process, limits)
+            finally:
+                process.kill()  # no effect on a process that has ended and was waited for
+        check(Finished(process.returncode, b"", _content(errors).decode(errors="replace"), b""))
+
+
+def _chunks(process: subprocess.Popen[bytes], limits: Limits) -> Iterator[bytes]:
+    assert process.stdout is not None
+    descriptor = process.stdout.fileno()
+    poll = _poll(descriptor)
+    while chunk := _read_chunk(poll, descriptor, limits.seconds, limits):
+        yield chunk
+    _wait(process, limits.seconds, limits)
+
+
 def _run(command: Callable[[int], list[str]], limits: Limits) -> Finished:
     with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as side:
         process = subprocess.Popen(
@@ -76,15 +113,23 @@ def _run(command: Callable[[int], list[str]], limits: Limits) -> Finished:
 
 def _collect(process: subprocess.Popen[bytes], limits: Limits) -> bytes:
     deadline = time.monotonic() + limits.seconds
-    _limit(process.pid, resource.RLIMIT_AS, limits.memory)
-    _limit(process.pid, resource.RLIMIT_FSIZE, _LOG_BYTES)
+    _limit_memory(process.pid, limits)
     assert process.stdout is not None
     output = _read(process.stdout.fileno(), deadline, limits)
+    _wait(process, max(0.0, deadline - time.monotonic()), limits)
+    return output
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float, limits: Limits) -> None:
     try:
-        process.wait(max(0.0, deadline - time.monotonic()))
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         raise LimitExceeded(f"needed more than {limits.seconds:g} s") from None
-    return output
+
+
+def _limit_memory(pid: int, limits: Limits) -> None:
+    _limit(pid, resource.RLIMIT_AS, limits.memory)
+    _limit(pid, resource.RLIMIT_FSIZE, _LOG_BYTES)
 
 
 def _limit(pid: int, kind: int, wanted: int) -> None:
@@ -94,19 +139,26 @@ def _limit(pid: int, kind: int, wanted: int) -> None:
 
 
 def _read(descriptor: int, deadline: float, limits: Limits) -> bytes:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
+    poll = _poll(descriptor)
     output = bytearray()
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0 or not poll.poll(left * 1000):
-            raise LimitExceeded(f"needed more than {limits.seconds:g} s")
-        chunk = os.read(descriptor, _CHUNK)
-        if not chunk:
-            return bytes(output)
+    while chunk := _read_chunk(poll, descriptor, deadline - time.monotonic(), limits):
         output += chunk
         if len(output) > limits.output:
             raise LimitExceeded(f"gave more than {limits.output >> 20} MiB of frames")
+    return bytes(output)
+
+
+def _poll(descriptor: int) -> select.poll:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return poll
+
+
+def _read_chunk(poll: select.poll, descriptor: int, seconds: float, limits: Limits) -> bytes:
+    """Return what comes within `seconds`; nothing at the end."""
+    if seconds <= 0 or not poll.poll(seconds * 1000):
+        raise LimitExceeded(f"needed more than {limits.seconds:g} s")
+    return os.read(descriptor, _CHUNK)
 
 
 def _content(file: IO[bytes]) -> bytes:

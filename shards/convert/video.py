@@ -87,17 +87,23 @@ def _decode(
 
     That is rare, and costs less than asking each video first. Returns the notes, too.
     """
-    done = _checked(path, run_bounded(command, limits))
+    done = checked(path, run_bounded(command, limits))
     repair = needed_repair(done.errors)
     if not repair:
         return done, ()
     repaired = run_bounded(partial(command, repair=repair), limits)
     if lacks_filter(repaired):
         return done, _notes(repair, "not ", f": {find_ffmpeg().version} lacks the filter")
-    return _checked(path, repaired), _notes(repair)
+    return checked(path, repaired), _notes(repair)
 
 
-def _checked(path: Path, done: Finished) -> Finished:
+def checked(path: Path, done: Finished) -> Finished:
+    """Return what ffmpeg left behind, where it decoded the file to its end.
+
+    Raises:
+        InputError: the file is of no known format.
+        ValueError: what else is wrong with it.
+    """
     if done.code:
         sniff_kind(path)  # raises for a file of no known format, in the words of `predict`
         raise ValueError(failure(done))
