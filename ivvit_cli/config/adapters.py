@@ -1,4 +1,4 @@
-"""The keys of the temporal kinds that put adapters beside a backbone."""
+"""The keys of what puts adapters beside a backbone: temporal kinds, and LoRA."""
 
 from typing import Annotated, Literal
 
@@ -100,6 +100,18 @@ class TransformerUnit(_Unit):
     hidden: Positive = 1024
     layers: Positive = 1
     dropout: Decay = 0.1
+
+
+class Lora(Section):
+    """Low-rank updates beside layers of a frozen backbone (LoRA)."""
+
+    rank: Positive = 8
+    alpha: Positive | None = None  # they are scaled by alpha / rank; default: twice the rank
+    dropout: Decay = 0.0
+    targets: Annotated[tuple[Literal["qkv", "proj", "fc1", "fc2"], ...], Field(min_length=1)] = (
+        "qkv",
+        "proj",
+    )
 
 
 class AmFlow(Section):

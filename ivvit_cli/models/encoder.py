@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ivvit_cli.models.clip_stem import ClipStem
 from ivvit_cli.models.heads import Voting
+from ivvit_cli.models.lora import fresh_updates
 
 
 class TemporalBlock(nn.Module):
@@ -97,7 +98,10 @@ class Encoder(nn.Module):
         Args:
             state: what was taken of the source, fitted, and the rest of it, by those names.
         """
-        return {} if self.clip_stem is None else self.clip_stem.derive(state, "encoder.clip_stem.")
+        fresh = fresh_updates(self, "encoder.")
+        if self.clip_stem is None:
+            return fresh
+        return fresh | self.clip_stem.derive(state, "encoder.clip_stem.")
 
     def run_block(self, block: nn.Module, tokens: Tensor, frames: int | None) -> Tensor:
         """Pass tokens through one block; activation checkpointing keeps no more than `tokens`."""

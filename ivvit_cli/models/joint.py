@@ -11,9 +11,20 @@ from ivvit_cli.models.backbone import InputSpec, create_vit, input_spec
 from ivvit_cli.models.encoder import Encoder
 from ivvit_cli.models.freezing import freeze, frozen_modules
 from ivvit_cli.models.heads import Head, head_key
+from ivvit_cli.models.lora import add_lora
 from ivvit_cli.models.temporal import make_encoder
 
-_KEYS = ("backbone", "backbone_args", "freeze", "head", "parts", "separate", "temporal", "weights")
+_KEYS = (
+    "backbone",
+    "backbone_args",
+    "freeze",
+    "head",
+    "lora",
+    "parts",
+    "separate",
+    "temporal",
+    "weights",
+)
 
 
 class JointModel(nn.Module):
@@ -55,13 +66,14 @@ def build_model(model: Mapping[str, Any], heads: Mapping[str, int]) -> JointMode
     Args:
         model: a recipe's `model:` section as plain values: `backbone` (a timm ViT), perhaps
             `backbone_args`, `temporal` (`{kind: ..., its options}`), `separate` (what clips have
-            for themselves of the embeddings `patch`, `pos` and `cls`) and `freeze` (what is not
-            trained, see `freezing.freeze`). `weights`, `head` and `parts` are left to
-            `load_weights` and `load_parts`.
+            for themselves of the embeddings `patch`, `pos` and `cls`), `freeze` (what is not
+            trained, see `freezing.freeze`) and `lora` (the options of `add_lora`). `weights`,
+            `head` and `parts` are left to `load_weights` and `load_parts`.
         heads: the number of classes of each dataset.
 
     Raises:
         UsageError: a key, the backbone, its arguments or the temporal kind do not exist.
+        EnvironmentFault: LoRA needs a package that is not installed.
     """
     _check_keys(model)
     vit = create_vit(model["backbone"], model.get("backbone_args") or {})
@@ -71,6 +83,8 @@ def build_model(model: Mapping[str, Any], heads: Mapping[str, int]) -> JointMode
         encoder.separate(model["separate"])
     joint = JointModel(encoder, heads, input_spec(vit))
     freeze(joint, model.get("freeze") or ())
+    if (lora := model.get("lora")) is not None:
+        add_lora(vit, **lora)
     return joint
 
 

@@ -11,8 +11,9 @@ from ivvit_cli.errors import UsageError
 from ivvit_cli.models.encoder import Encoder
 from ivvit_cli.models.heads import head_key
 from ivvit_cli.models.joint import JointModel
+from ivvit_cli.models.lora import name_wrapped
 from ivvit_cli.models.weights.classes import list_classifiers, load_classifier, same_classes
-from ivvit_cli.models.weights.config import check_config
+from ivvit_cli.models.weights.config import check_config, grid_side
 from ivvit_cli.models.weights.fit import Fit, fit_encoder
 from ivvit_cli.models.weights.importers import IMPORTERS, import_state
 from ivvit_cli.models.weights.match import check_match
@@ -69,7 +70,8 @@ def match_weights(
     Raises:
         InputError, UsageError: as `load_weights`.
     """
-    importer, state = import_state(given.tensors, source)
+    importer, imported = import_state(given.tensors, source)
+    state = name_wrapped(imported, model)
     fit = fit_source(state, model.encoder, given, importer, source)
     taken = _classifiers(model, given, state, source, head, classes)
     tensors = {name: tensor for each in taken.values() for name, (_, tensor) in each.items()}
@@ -103,7 +105,7 @@ def fit_source(
         InputError: they fit it poorly, or it computes otherwise with them.
     """
     origin = IMPORTERS.get(given.note.get("importer", importer), IMPORTERS[importer])
-    fit = fit_encoder(state, encoder, origin.places)
+    fit = fit_encoder(state, encoder, origin.places, grid_side(given.config))
     check_match(fit, state, source)
     check_config(given.config, encoder, source)
     return fit
