@@ -1,6 +1,6 @@
 """What a config.json says that tensors do not: how many heads, and which activation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -37,6 +37,21 @@ def check_config(config: Mapping[str, Any], encoder: Encoder, source: str) -> No
             f"{source}: was trained with the activation {theirs}, but the backbone has {own}",
             hint=f"set model.backbone_args.act_layer={theirs}",
         )
+
+
+def grid_side(config: Mapping[str, Any]) -> int | None:
+    """Return how many patches lie side by side in an image of the source, where it says so."""
+    image, tubelet = config.get("image_size"), config.get("tubelet_size")
+    patch = tubelet[-1] if isinstance(tubelet, Sequence) and tubelet else config.get("patch_size")
+    if not isinstance(image, int) or not isinstance(patch, int) or patch < 1:
+        return None
+    return image // patch or None
+
+
+def activation_of(mlp: nn.Module) -> str | None:
+    """Return Hugging Face's name of an MLP's activation; None where it has another."""
+    names = _ACTIVATIONS.get(_own(mlp) or "")
+    return names[-1] if names else None
 
 
 def _theirs(config: Mapping[str, Any]) -> str | None:

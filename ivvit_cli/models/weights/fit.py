@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ivvit_cli.models.encoder import Encoder
-from ivvit_cli.models.weights.resize import resize
+from ivvit_cli.models.weights.resize import find_side, resize
 
 TUBELET_PLACES = "encoder.tubelet_pos"
 
@@ -36,19 +36,21 @@ def fit_encoder(
     state: Mapping[str, Tensor],
     encoder: Encoder,
     places: Callable[[int, int], Tensor] | None = None,
+    side: int | None = None,
 ) -> Fit:
     """Find each of the encoder's tensors in an imported state dict, by name and shape.
 
     Args:
         places: the formula of tubelets' embeddings of place, where the source does not store them
             (`importers.naming.Importer`).
+        side: of the source's square grid of patches, where its config says so.
     """
-    fit = Fit()
+    fit, side = Fit(), side or find_side(state, encoder)
     for name, own in encoder.state_dict(prefix="encoder.").items():
         given, found = state.get(name), fit.loaded
         if given is not None and given.shape != own.shape:
             fit.shapes[name] = f"{show_shape(given)} -> {show_shape(own)}"
-            given, found = resize(name, given, own, encoder), fit.resized
+            given, found = resize(name, given, own, encoder, side), fit.resized
         if given is None:
             fit.missing.append(name)
         else:

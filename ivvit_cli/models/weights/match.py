@@ -7,23 +7,32 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor
 
 from ivvit_cli.errors import InputError
-from ivvit_cli.models.weights.fit import Fit
+from ivvit_cli.models.weights.fit import TUBELET_PLACES, Fit
 
 MIN_SHARE = 0.9  # of the encoder's tensors; a source that gives fewer is another backbone's
 
 _KERNEL, _TUBELETS = "encoder.vit.patch_embed.proj.weight", "encoder.tubelet_embed.weight"
+_OF_SIZE = "is it of the same backbone and size?"
+# What may be wrong with embeddings of clips that are there, and yet do not fit.
+_CLIPS = {
+    _TUBELETS: "model.temporal.depth is the frames of a tubelet",
+    TUBELET_PLACES: "Hugging Face's config.json beside the file tells its moments from its places",
+}
 # Without one of these the model is blind, however few tensors they are; a clip's own may stand in.
 _VITAL = {
     _KERNEL: _TUBELETS,
     "encoder.vit.cls_token": "",
     "encoder.vit.dist_token": "",
     "encoder.vit.reg_token": "",
-    "encoder.vit.pos_embed": "encoder.tubelet_pos",
+    "encoder.vit.pos_embed": TUBELET_PLACES,
 }
 _WITHOUT_CLASS_TOKEN = "model.backbone_args={class_token: false, global_pool: avg}"
 # What a source computes with: where the model would leave it out, all is loaded and yet another.
 _TOKENS = re.compile(r"encoder\.vit\.(?:reg|dist)_token$")
 _COMPUTING = re.compile(r"encoder\.vit\.(?:norm_pre\.|blocks\.\d+\.(?!temporal_))")
+# What may not stay random: a layer, or an embedding that the source has in another shape.
+_LAYERS = re.compile(r"encoder\.vit\.(?:norm_pre|blocks\.\d+)\.")
+_OF_CLIPS = re.compile(r"encoder\.(?:tubelet_|clip_stem\.)")
 
 
 def check_match(fit: Fit, state: Mapping[str, Tensor], source: str) -> None:
@@ -40,6 +49,7 @@ def check_match(fit: Fit, state: Mapping[str, Tensor], source: str) -> None:
         raise _poor(fit, state, source)
     _check_blocks(fit, state, source)
     _refuse_rest(_COMPUTING, fit, state, source)
+    _refuse_random(fit, state, source)
 
 
 def _check_parts(fit: Fit, state: Mapping[str, Tensor], source: str) -> None:
@@ -58,13 +68,23 @@ def _refuse_rest(what: re.Pattern[str], fit: Fit, state: Iterable[str], source: 
             )
 
 
+def _refuse_random(fit: Fit, state: Mapping[str, Tensor], source: str) -> None:
+    """Refuse what MIN_SHARE lets pass as well: a layer or an embedding of clips left random."""
+    for name in fit.missing:
+        if _LAYERS.match(name):
+            raise _blind(name, fit, state, source)
+        if _OF_CLIPS.match(name) and name in fit.shapes:
+            hint = _CLIPS.get(name, _OF_SIZE)
+            raise InputError(f"{source}: {_mismatch(name, fit)}", hint=hint)
+
+
 def _blind(name: str, fit: Fit, state: Mapping[str, Tensor], source: str) -> InputError:
     if name in fit.shapes:
-        return InputError(f"{source}: {_mismatch(name, fit)}", hint="is it of the same backbone?")
-    if _TUBELETS in state and _TUBELETS not in fit.shapes and name == _KERNEL:
+        return InputError(f"{source}: {_mismatch(name, fit)}", hint=_OF_SIZE)
+    if (instead := _VITAL.get(name, "")) in fit.missing and instead in fit.shapes:
+        fault, hint = _mismatch(instead, fit), _CLIPS[instead]
+    elif _TUBELETS in state and _TUBELETS not in fit.shapes and name == _KERNEL:
         fault, hint = "embeds clips in tubelets", "model.temporal.kind=tubelet does so too"
-    elif _TUBELETS in fit.shapes:
-        fault, hint = _mismatch(_TUBELETS, fit), "model.temporal.depth is the frames of a tubelet"
     elif name == "encoder.vit.cls_token":
         fault, hint = "has no class token", f"{_WITHOUT_CLASS_TOKEN} does without, too"
     else:
@@ -97,7 +117,7 @@ def _poor(fit: Fit, state: Mapping[str, Tensor], source: str) -> InputError:
     total = len(fit.tensors) + len(fit.missing)
     name = fit.missing[0]
     if name in fit.shapes:
-        example, hint = _mismatch(name, fit), "is it of the same backbone and size?"
+        example, hint = _mismatch(name, fit), _OF_SIZE
     else:
         example, hint = f"it lacks {name}", _nearest(name, state)
     return InputError(

@@ -42,15 +42,13 @@ def rename(state: Given, names: Names) -> State:
 
 
 def join_qkv(state: Given) -> State:
-    """Join `.attn.query`, `.attn.key` and `.attn.value` into timm's `.attn.qkv`."""
-    joined: State = {}
-    for key, value in state.items():
+    """Join `.attn.query`, `.attn.key` and `.attn.value`, where all are, into timm's `.attn.qkv`."""
+    joined = dict(state)
+    for key in state:
         if match := re.fullmatch(r"(.*\.attn\.)query\.(weight|bias)", key):
             parts = [f"{match[1]}{part}.{match[2]}" for part in _PARTS]
             if all(part in state for part in parts):
-                joined[f"{match[1]}qkv.{match[2]}"] = torch.cat([state[part] for part in parts])
-        elif not re.search(r"\.attn\.(key|value)\.", key):
-            joined[key] = value
+                joined[f"{match[1]}qkv.{match[2]}"] = torch.cat([joined.pop(p) for p in parts])
     return joined
 
 
