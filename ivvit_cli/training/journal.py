@@ -16,7 +16,7 @@ from ivvit_cli.training.display import Screen
 from ivvit_cli.training.folder import LOG_FILE, METRICS_FILE, append_metrics
 from ivvit_cli.training.progress import RunProgress, Tally
 
-_BOTTLENECK = 0.2  # share of the time that waits for data
+BOTTLENECK = 0.2  # share of the time that waits for data
 _SETTLED = 5.0  # seconds after the first iteration before that share means something
 
 
@@ -111,7 +111,7 @@ class Journal:
         if self._warned or self._seconds < _SETTLED:
             return
         share = self._waited / self._seconds
-        if share > _BOTTLENECK:
+        if share > BOTTLENECK:
             self._warned = True
             self.warn(
                 f"the loader is the bottleneck: {share:.0%} of the time waits for data; use more "
