@@ -1,9 +1,12 @@
 """What goes wrong with one item, which is skipped, or with a folder that is not complete."""
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
-from shards.errors import InputError, IvvitError
+from shards.errors import EnvironmentFault, InputError, IvvitError
+
+_OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
 
 
 class BadMedia(InputError):
@@ -35,3 +38,16 @@ class ShardsMissing(IvvitError):
         few = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         super().__init__(f"{folder}: {len(missing)} of {total} shards are missing: {few}")
         self.missing = missing
+
+
+def why_unreadable(path: Path, error: OSError) -> str:
+    """Return why a file cannot be read, as a reason to skip it.
+
+    Raises:
+        EnvironmentFault: the machine lacks something, which says nothing of the file.
+    """
+    if error.errno in _OF_THE_MACHINE:
+        raise EnvironmentFault(
+            f"{path}: {error.strerror}", hint="the same command goes on from here"
+        ) from None
+    return error.strerror or "cannot be read"

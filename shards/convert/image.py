@@ -11,7 +11,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from shards.convert.errors import BadMedia
+from shards.convert.errors import BadMedia, why_unreadable
 from shards.headers import check_scans
 
 Codec = Literal["jpg", "png", "ppm"]
@@ -67,6 +67,7 @@ def read_file(path: Path) -> bytes:
 
     Raises:
         InputError: there is no such plain file, it cannot be read, or has over 512 MiB.
+        EnvironmentFault: the machine lacks something, such as room for more open files.
     """
     try:
         if not path.is_file():  # a pipe would be waited for
@@ -75,7 +76,7 @@ def read_file(path: Path) -> bytes:
             raise BadMedia(path, f"has more than {MAX_BYTES >> 20} MiB")
         return path.read_bytes()
     except OSError as error:
-        raise BadMedia(path, error.strerror or "cannot be read") from None
+        raise BadMedia(path, why_unreadable(path, error)) from None
 
 
 def encode_image(data: bytes, *, short_side: int | None = None) -> EncodedImage:

@@ -4,9 +4,8 @@ import os
 import resource
 import select
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import IO
 
@@ -57,7 +56,7 @@ def run_bounded(command: Callable[[int], list[str]], limits: Limits) -> Finished
 
 def stream_bounded(
     command: list[str], limits: Limits, check: Callable[[Finished], object]
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """Run a process and yield what it writes to stdout, as it comes; then `check` what is left.
 
     `limits.seconds` bounds each wait for output, and not the sum of them; `limits.output` nothing.
@@ -67,7 +66,7 @@ def stream_bounded(
         LimitExceeded: the process wrote nothing for too long; it was killed.
         EnvironmentFault: the machine cannot run it at all.
     """
-    with tempfile.TemporaryFile() as errors:
+    with _log() as errors:
         try:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
@@ -93,7 +92,7 @@ def _chunks(process: subprocess.Popen[bytes], limits: Limits) -> Iterator[bytes]
 
 
 def _run(command: Callable[[int], list[str]], limits: Limits) -> Finished:
-    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as side:
+    with _log() as errors, _log() as side:
         process = subprocess.Popen(
             command(side.fileno()),
             stdin=subprocess.DEVNULL,
@@ -159,6 +158,11 @@ def _read_chunk(poll: select.poll, descriptor: int, seconds: float, limits: Limi
     if seconds <= 0 or not poll.poll(seconds * 1000):
         raise LimitExceeded(f"needed more than {limits.seconds:g} s")
     return os.read(descriptor, _CHUNK)
+
+
+def _log() -> IO[bytes]:
+    """Open a file in memory: on a full disk, what a process writes would be lost in silence."""
+    return os.fdopen(os.memfd_create("log"), "w+b")
 
 
 def _content(file: IO[bytes]) -> bytes:

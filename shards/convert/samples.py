@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shards.convert.errors import BadMedia
+from shards.convert.errors import BadMedia, why_unreadable
 from shards.convert.image import EncodedImage, encode_image, encode_pixels, read_file
 from shards.convert.items import Item
 from shards.convert.options import Options
@@ -46,7 +46,11 @@ class Skipped:
 
 
 def convert_item(item: Item, *, kind: Kind, class_name: str, options: Options) -> Sample | Skipped:
-    """Convert one item, or say why it cannot be converted."""
+    """Convert one item, or say why it cannot be converted.
+
+    Raises:
+        EnvironmentFault: the machine lacks something, which says nothing of the item.
+    """
     if item.fault:
         return Skipped(item.source, item.split, item.fault)
     try:
@@ -55,9 +59,10 @@ def convert_item(item: Item, *, kind: Kind, class_name: str, options: Options) -
         return _image_sample(item, class_name, options)
     except BadMedia as error:
         return Skipped(item.source, item.split, error.reason)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        return Skipped(item.source, item.split, reason or "cannot be read")
+    except OSError as error:
+        return Skipped(item.source, item.split, why_unreadable(Path(item.source), error))
+    except ValueError as error:
+        return Skipped(item.source, item.split, str(error) or "cannot be read")
 
 
 def _image_sample(item: Item, class_name: str, options: Options) -> Sample:

@@ -1,5 +1,6 @@
 """One video file to JPEG frames: one ffmpeg process, and no pixel ever enters Python."""
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +17,7 @@ from shards.convert.media import sniff_kind
 from shards.convert.mjpeg import split_jpegs
 from shards.convert.process import Finished, LimitExceeded, Limits, run_bounded
 from shards.convert.timing import frame_rate, is_even, parse_times, resample
+from shards.errors import EnvironmentFault
 
 SHORT_SIDE = 320
 QUALITY = 3
@@ -61,7 +63,7 @@ def read_video(
 
     Raises:
         InputError: the file is missing, no video, damaged, cut short, or beyond the limits.
-        EnvironmentFault: ffmpeg cannot be run.
+        EnvironmentFault: ffmpeg cannot be run, or was killed.
     """
     if not path.is_file():
         raise BadMedia(path, "no such file")
@@ -75,6 +77,8 @@ def read_video(
         check_whole(path)
         done, notes = _decode(path, command, limits)
         video = _assemble(split_jpegs(done.output), parse_times(done.side), fps)
+    except UnicodeEncodeError:
+        raise BadMedia(path, "has a name that is not UTF-8") from None
     except (ValueError, LimitExceeded) as error:
         raise BadMedia(path, str(error)) from None
     return replace(video, notes=notes)
@@ -103,7 +107,13 @@ def checked(path: Path, done: Finished) -> Finished:
     Raises:
         InputError: the file is of no known format.
         ValueError: what else is wrong with it.
+        EnvironmentFault: ffmpeg was killed, which says nothing of the file.
     """
+    if done.code == -signal.SIGKILL:
+        raise EnvironmentFault(
+            f"{path}: its ffmpeg was killed (signal 9), as happens where memory runs out",
+            hint="free some memory, or take fewer workers; the same command goes on from here",
+        )
     if done.code:
         sniff_kind(path)  # raises for a file of no known format, in the words of `predict`
         raise ValueError(failure(done))

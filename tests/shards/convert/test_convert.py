@@ -203,6 +203,14 @@ def test_pipes_and_endless_files_are_skipped(tmp_path: Path) -> None:
     }
 
 
+def test_a_video_whose_name_is_no_text_is_skipped_with_that_reason(tmp_path: Path) -> None:
+    layouts.videofolder(tmp_path / "clips", 1)
+    clip = next((tmp_path / "clips").rglob("*.mp4"))
+    shutil.copy(clip, clip.with_name("b\udcff.mp4"))
+    report = convert("videofolder", tmp_path / "clips", tmp_path / "out")
+    assert [reason.split(": ")[1] for reason in report.reasons] == ["has a name that is not UTF-8"]
+
+
 def test_nothing_of_where_it_ran_is_stored(tmp_path: Path) -> None:
     layouts.videofolder(tmp_path / "clips", 1)
     (tmp_path / "clips/run/bad.mp4").write_bytes(b"no video")
@@ -319,6 +327,40 @@ def test_an_ffmpeg_that_vanishes_ends_the_run_and_skips_nothing(tmp_path, monkey
     finally:
         find_ffmpeg.cache_clear()
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_ffmpeg_that_is_killed_ends_the_run_and_skips_nothing(tmp_path, monkeypatch) -> None:
+    layouts.videofolder(tmp_path / "clips", 1)
+    asked = f'case "$*" in -version) exec {find_ffmpeg().path} "$@";; esac'
+    (tmp_path / "ffmpeg").write_text(f"#!/bin/sh\n{asked}\nkill -9 $$\n")
+    (tmp_path / "ffmpeg").chmod(0o755)
+    monkeypatch.setenv("IVVIT_FFMPEG", str(tmp_path / "ffmpeg"))
+    find_ffmpeg.cache_clear()
+    try:
+        conversion = prepare("videofolder", tmp_path / "clips")
+        with pytest.raises(EnvironmentFault, match="was killed"):
+            conversion.run(tmp_path / "out")
+    finally:
+        find_ffmpeg.cache_clear()
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("source", ["imagefolder", "videofolder"])
+def test_too_few_open_files_end_the_run_and_skip_nothing(tmp_path, source: str) -> None:
+    getattr(layouts, source)(tmp_path / "src", 1)
+    conversion = prepare(source, tmp_path / "src")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def leave_few(done: int, total: int) -> None:
+        taken = len(list(Path("/proc/self/fd").iterdir()))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken - 1, before[1]))
+
+    try:
+        with pytest.raises(EnvironmentFault, match="Too many open files"):
+            conversion.run(tmp_path / "out", workers=1, on_progress=leave_few)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert not list((tmp_path / "out").glob("*.index"))
 
 
 def test_changed_options_convert_anew_and_leave_nothing_stale(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -61,6 +62,12 @@ def test_a_lower_limit_of_the_machine_stays() -> None:
 def test_a_program_that_is_not_there_is_the_machine_s_fault() -> None:
     with pytest.raises(EnvironmentFault, match="No such file or directory: '/no/ffmpeg'"):
         run_bounded(lambda _: ["/no/ffmpeg"], LIMITS)
+
+
+def test_a_full_folder_for_temporary_files_takes_nothing_away(monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/no/folder")
+    done = run_bounded(python("import os; os.write(SIDE, b'times')"), LIMITS)
+    assert (done.code, done.side) == (0, b"times")
 
 
 def test_memory_is_limited() -> None:
