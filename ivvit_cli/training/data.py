@@ -123,8 +123,13 @@ def _open_source(name: str, spec: DataSpec, cache: Cache) -> Source:
     if not len(train):
         raise InputError(f"data.{name}: the split {spec.split} of {spec.folder} holds no sample")
     if (dataset.kind == "video") != (spec.clip is not None):
-        fault = "lacks a `clip`" if dataset.kind == "video" else "has a `clip`"
-        raise UsageError(f"data.{name}: {fault}, but {spec.folder} holds {dataset.kind}s")
+        fault, hint = "has a `clip`", None
+        if dataset.kind == "video":
+            fault = "lacks a `clip`"
+            hint = "for example clip: {sample: window, frames: 8, seconds: 2.67}"
+        raise UsageError(
+            f"data.{name}: {fault}, but {spec.folder} holds {dataset.kind}s", hint=hint
+        )
     return Source(spec, dataset, train, _validation_split(spec, dataset))
 
 
