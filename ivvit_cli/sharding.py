@@ -43,6 +43,8 @@ def _show_table(report: "Report", dry_run: bool) -> None:
     console.table(title, ["split", "samples", "shards", "size"], rows)
     for note in report.notes:
         console.say(f"note: {note}")
+    if set(report.splits) == {"train"}:
+        console.say("note: no split val or test: a training on this cannot be validated")
 
 
 def _show_counts(report: "Report", folder: Path, dry_run: bool) -> None:

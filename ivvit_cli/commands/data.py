@@ -12,6 +12,7 @@ from ivvit_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from shards.convert.contact import Strip
+    from shards.convert.verify import VerifyReport
     from shards.index import DatasetInfo
     from shards.stream.reader import Split
 
@@ -19,7 +20,7 @@ Place = Annotated[str, typer.Argument(metavar="DIR|URL", help="A folder of shard
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="A folder of shards.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
-CONVERT = "convert again with ivvit shard"
+FEW = 4  # files that a hint names
 COLUMNS = 12  # pictures in a row of the contact sheet
 FRAMES = 6  # of each video on it
 OF_VIDEOS = ("fps", "quality", "layout")  # options that images are converted without
@@ -127,12 +128,27 @@ def verify(folder: Folder, as_json: Json = False) -> None:
         if report.left_out:
             skipped = Path(folder, "skipped.jsonl")
             console.say(f"left out when it was made: {report.left_out}, see {skipped}")
+        console.next_step("ivvit recipe ls")
     if not report.ok:
         problems = counted(len(report.problems), "problem")
-        again = shlex.join(["ivvit", "data", "index", folder])
-        mend = f"fetch damaged tars again, then {again}" if report.indexed else CONVERT
-        console.fail(f"{folder}: {problems}", mend)
+        console.fail(f"{folder}: {problems}", _mend(folder, report))
         raise typer.Exit(1)
+
+
+def _mend(folder: str, report: "VerifyReport") -> str:
+    """Return what puts an end to the damage; what is there and looks finished is not made anew."""
+    named = {problem.shard: Path(folder, problem.shard) for problem in report.problems}
+    damaged = [
+        str(path)
+        for name, path in sorted(named.items())
+        if path.is_file() and not (report.indexed and name.endswith(".tar"))
+    ]
+    remove = shlex.join(["rm", *damaged]) if len(damaged) <= FEW else "remove the files named above"
+    first = f"{remove}; then " if damaged else ""
+    if report.indexed:
+        again = shlex.join(["ivvit", "data", "index", folder])
+        return f"fetch damaged tars again; {first}{again}"
+    return f"{first}the ivvit shard command that made them makes what is gone anew"
 
 
 def _find(top: str) -> Iterator[tuple[str, "DatasetInfo"]]:
