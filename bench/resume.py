@@ -10,7 +10,8 @@ import torch
 
 from bench.paired import print_table
 from bench.samples import split
-from ivvit_cli.models import build_model
+from ivvit_cli.models import JointModel, build_model
+from ivvit_cli.runs import fit_weights
 from ivvit_cli.training.checkpoint import newest_intact, save_checkpoint
 from ivvit_cli.training.distributed import Ranks
 from ivvit_cli.training.optim import build_optimiser
@@ -70,6 +71,12 @@ def agrees(stream: TrainStream) -> bool:
     return jumped.keys == walked.keys and torch.equal(jumped.frames, walked.frames)
 
 
+def restored(checkpoint: Path, model: JointModel, optimiser: torch.optim.Optimizer) -> None:
+    saved = read_saved(checkpoint)
+    fit_weights(model, saved.weights, checkpoint)
+    restore(saved, optimiser)
+
+
 def checkpoint_times() -> tuple[str, list[str], list[list[str]]]:
     """Return a table of the seconds that saving, checking and restoring a ViT-S take."""
     model = build_model(MODEL, {"ucf101": 101})
@@ -94,7 +101,7 @@ def checkpoint_times() -> tuple[str, list[str], list[list[str]]]:
                 run, 1, weights=weights, state=state, meta=meta
             ),
             "find and check": lambda: newest_intact(run, print),
-            "restore": lambda: restore(read_saved(newest), model, optimiser),
+            "restore": lambda: restored(newest, model, optimiser),
         }
         newest = run / "checkpoints" / "step-00000001"
         rows = [[name, timed(task)] for name, task in tasks.items()]

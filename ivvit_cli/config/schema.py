@@ -91,9 +91,7 @@ class Train(Section):
     seed: Whole = 0  # of fresh weights, the order of samples, crops and dropout
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on CUDA, fp32 on the CPU
     accumulate: Positive = 1  # micro-batches per update
-    parallel: Literal["ddp", "fsdp"] = (
-        "ddp"  # each process has all weights, or a share
-    )
+    parallel: Literal["ddp", "fsdp"] = "ddp"  # each process has all weights, or a share
     ema: Annotated[float, Field(ge=0, lt=1)] | None = None  # decay of the weights' average
     activation_checkpointing: bool = False  # recompute blocks in the backward pass: less memory
     compile: bool = False

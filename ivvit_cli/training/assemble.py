@@ -11,10 +11,12 @@ from ivvit_cli.evaluation.device import wants_bf16
 from ivvit_cli.evaluation.protocol import Protocol
 from ivvit_cli.models import InputSpec, JointModel, build_model
 from ivvit_cli.models.weights.frozen import Frozen
+from ivvit_cli.runs import fit_weights
 from ivvit_cli.training.average import WeightAverage
 from ivvit_cli.training.compiling import compile_blocks
 from ivvit_cli.training.data import Source, open_sources, train_stream
 from ivvit_cli.training.distributed import Ranks
+from ivvit_cli.training.fsdp import refuse_adapters, shard
 from ivvit_cli.training.job import Job
 from ivvit_cli.training.journal import Journal
 from ivvit_cli.training.loop import Trainer
@@ -50,6 +52,8 @@ def prepare(job: Job) -> Prepared:
     torch.manual_seed(job.train["seed"])  # the same fresh weights in every process
     heads = {name: len(source.dataset.classes) for name, source in sources.items()}
     model = build_model(job.model, heads)
+    if job.train["parallel"] == "fsdp":
+        refuse_adapters(model)
     schedule = JointSchedule(
         job.schedule["kind"],
         sampling_weights(job.schedule, sources),
@@ -125,11 +129,15 @@ def make_trainer(
     """
     job, spec = prepared.job, prepared.input
     loading = _loading(job, device)
+    if saved:
+        fit_weights(prepared.model, saved.weights, saved.checkpoint)
+    if job.train["parallel"] == "fsdp" and ranks.world > 1:
+        shard(prepared.model, ranks, device)
     model = prepared.model.to(device)
     groups = parameter_groups(model, job.optim["layer_decay"])
     optimiser = build_optimiser(groups, **{key: job.optim[key] for key in _OPTIMISER_KEYS})
     if saved:
-        restore(saved, model, optimiser)
+        restore(saved, optimiser)
     average = _average(job, model, saved)
     if job.train["compile"]:
         modes = sum(2 if source.validation else 1 for source in prepared.sources.values())

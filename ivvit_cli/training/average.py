@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from ivvit_cli.training.fsdp import share
+
 
 class WeightAverage:
     """The average of trained parameters over the updates.
@@ -50,7 +52,7 @@ class WeightAverage:
         self.updates = updates
         for value, parameter, weight in zip(self.values, self._parameters, weights, strict=True):
             value.copy_(parameter)
-            parameter.copy_(weight)
+            parameter.copy_(share(weight, parameter))
 
     @torch.no_grad()
     def _swap(self) -> None:

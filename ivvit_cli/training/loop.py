@@ -1,25 +1,26 @@
 """The training loop: for each dataset in turn, clear the gradients, forward, backward, step."""
 
-import math
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import clip_grads_with_norm_
 
 from ivvit_cli.errors import RunInterrupted
 from ivvit_cli.runs import resume_command
+from ivvit_cli.training.agreement import agree, place_seed
 from ivvit_cli.training.average import WeightAverage
 from ivvit_cli.training.checkpoint import link, prune, save_checkpoint
-from ivvit_cli.training.distributed import Ranks, gather_all, sum_over
+from ivvit_cli.training.distributed import Ranks, gather_all
+from ivvit_cli.training.fsdp import gathered, total_norm, whole
 from ivvit_cli.training.guard import memory_guarded, not_finite
 from ivvit_cli.training.interrupt import StopSignals
 from ivvit_cli.training.journal import Journal, Stopwatch
@@ -31,14 +32,6 @@ from ivvit_cli.training.settings import Loading, Periods
 from ivvit_cli.training.update import Batches, Update, micro_batches, suspects
 from ivvit_cli.training.validation import Validation
 from shards.stream.loader import TrainStream, UpdateLoader
-
-
-class Verdict(NamedTuple):
-    """What all processes agree on after the backward pass of an update."""
-
-    losses: list[float]  # per dataset
-    hits: list[float]
-    finite: bool  # the losses and the gradient
 
 
 class ValidationCut(Exception):
@@ -94,7 +87,9 @@ class Trainer:
         self._saved = self.progress.iteration
         self._scores: dict[str, dict[str, Any]] = {}  # of this iteration's validation
         self._module: nn.Module = self.update
-        if self.ranks.world > 1:  # an update leaves the heads of other datasets without gradient
+        self._sharded = isinstance(self.update.model, FSDPModule)
+        if self.ranks.world > 1 and not self._sharded:
+            # An update leaves the heads of other datasets without gradient.
             unused = not self.schedule.sees_all or self.update.model.encoder.idle
             self._module = DistributedDataParallel(self.update, find_unused_parameters=unused)
 
@@ -166,9 +161,7 @@ class Trainer:
             self.journal.iterated(self.progress, self._rate, seconds=seconds, waited=waited)
 
     def _seed_of(self, iteration: int, number: int) -> int:
-        """Return a seed that follows from the place in the run, so that resuming needs no state."""
-        place = f"{self.seed} {iteration} {number} {self.ranks.rank}".encode()
-        return int.from_bytes(blake2b(place, digest_size=8).digest(), "little", signed=True)
+        return place_seed(self.seed, iteration, number, self.ranks.rank)
 
     def _step(self, batches: Batches, stop: StopSignals) -> None:
         """Do one update: clear the gradients, forward, backward, clip, step."""
@@ -177,8 +170,9 @@ class Trainer:
             batches = {name: batch.to(self.device) for name, batch in batches.items()}
             self.mark("transfer")
             sums = self._forward_backward(batches)
-            norm = get_total_norm([p.grad for p in self._parameters() if p.grad is not None])
-            verdict = self._agree(sums, norm, stop)
+            norm = total_norm([p.grad for p in self._parameters() if p.grad is not None])
+            verdict = agree(self.ranks, sums, norm, stop.received)
+            self._stop = verdict.signal or self._stop
             if not self.progress.guard.admit(", ".join(batches), verdict.finite):
                 self._skip(batches)
                 return
@@ -209,18 +203,6 @@ class Trainer:
         if isinstance(self._module, DistributedDataParallel) and not wanted:
             return self._module.no_sync()
         return nullcontext()
-
-    def _agree(self, sums: Tensor, norm: Tensor, stop: StopSignals) -> Verdict:
-        """Sum over the processes what each has seen, signals included, and read it once."""
-        signals = [float(stop.received == number) for number in (signal.SIGTERM, signal.SIGINT)]
-        seen = torch.cat([sums.flatten(), torch.tensor(signals, device=self.device)])
-        *values, terms, interrupts, length = torch.cat(
-            [sum_over(self.ranks, seen), norm.reshape(1).to(seen)]
-        ).tolist()
-        if terms or interrupts:
-            self._stop = signal.SIGTERM if terms else signal.SIGINT
-        losses, hits = values[::2], values[1::2]
-        return Verdict(losses, hits, all(map(math.isfinite, [*losses, length])))
 
     def _skip(self, batches: Batches) -> None:
         """Leave the weights as they are; give up when that happens too often in a row."""
@@ -267,7 +249,7 @@ class Trainer:
                 self.journal.validating(self.progress.iteration, dataset, done, total)
 
         try:
-            with self._averaged():
+            with self._averaged(), gathered(self.update.model):
                 self._scores = self.validation.run(
                     self.update.model, device=self.device, ranks=self.ranks, on_sample=on_sample
                 )
@@ -284,20 +266,26 @@ class Trainer:
         ]
 
     def _save(self, better: list[str]) -> None:
-        if not self.ranks.leads:
+        if not (self.ranks.leads or self._sharded):
             return
-        progress = self.progress
-        validated = progress.validated == progress.iteration
-        state = snapshot(self.optimiser, progress, self.data, self.ranks, self.average)
+        state = snapshot(self.optimiser, self.progress, self.data, self.ranks, self.average)
         with self._averaged():
             weights = self.update.model.state_dict()
-            folder = save_checkpoint(
-                self.run,
-                progress.iteration,
-                weights={k: v for k, v in weights.items() if k not in self.unsaved},
-                state=state,
-                meta={**self.meta, "metrics": self._scores if validated else {}},
-            )
+            kept = {name: value for name, value in weights.items() if name not in self.unsaved}
+            kept, state = whole(kept, self.ranks), whole(state, self.ranks)
+            if self.ranks.leads:
+                self._write(kept, state, better)
+
+    def _write(self, weights: dict[str, Tensor], state: dict[str, Any], better: list[str]) -> None:
+        progress = self.progress
+        validated = progress.validated == progress.iteration
+        folder = save_checkpoint(
+            self.run,
+            progress.iteration,
+            weights=weights,
+            state=state,
+            meta={**self.meta, "metrics": self._scores if validated else {}},
+        )
         self._saved = progress.iteration
         for name in better:
             link(self.run, f"best-{name}", folder)

@@ -12,13 +12,11 @@ from torch import Tensor
 
 from ivvit_cli.bounded import bounded_memory
 from ivvit_cli.errors import InputError
-from ivvit_cli.models import JointModel
 from ivvit_cli.models.weights.frozen import Frozen, complete
 from ivvit_cli.runs import (
     CHECKPOINTS,
     STATE_FILE,
     WEIGHTS_FILE,
-    fit_weights,
     read_meta,
     step_name,
 )
@@ -26,6 +24,7 @@ from ivvit_cli.training.average import WeightAverage
 from ivvit_cli.training.checkpoint import link
 from ivvit_cli.training.distributed import Ranks
 from ivvit_cli.training.folder import cut_metrics
+from ivvit_cli.training.fsdp import share
 from ivvit_cli.training.progress import RunProgress
 
 
@@ -105,15 +104,15 @@ def read_saved(checkpoint: Path, backbone: str | None = None) -> Saved:
     )
 
 
-def restore(saved: Saved, model: JointModel, optimiser: torch.optim.Optimizer) -> None:
-    """Load weights and moments; the optimiser's settings stay those of the recipe.
-
-    Raises:
-        InputError: the weights do not fit the model.
-    """
-    fit_weights(model, saved.weights, saved.checkpoint)
+def restore(saved: Saved, optimiser: torch.optim.Optimizer) -> None:
+    """Load the moments; the optimiser's settings stay those of the recipe."""
+    parameters = [each for group in optimiser.param_groups for each in group["params"]]
+    state = {
+        number: {name: share(value, parameters[number]) for name, value in moments.items()}
+        for number, moments in saved.optimiser["state"].items()
+    }
     settings = [{k: v for k, v in g.items() if k != "params"} for g in optimiser.param_groups]
-    optimiser.load_state_dict(saved.optimiser)
+    optimiser.load_state_dict({**saved.optimiser, "state": state})
     for group, own in zip(optimiser.param_groups, settings, strict=True):
         group.update(own)
 

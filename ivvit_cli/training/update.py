@@ -98,7 +98,8 @@ class Update(nn.Module):
         )
 
     def _precision(self, device: torch.device) -> AbstractContextManager[None]:
-        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bf16)
+        # No cache: a pass uses each weight once, and copies would outlive their blocks.
+        return torch.autocast(device.type, torch.bfloat16, self.bf16, cache_enabled=False)
 
 
 def micro_batches(batches: Batches, parts: int) -> list[Batches]:

@@ -78,9 +78,9 @@ def forget_moments():
 
     restore = assemble.restore
 
-    def forgetful(saved, model, optimiser):
+    def forgetful(saved, optimiser):
         fresh = optimiser.state_dict()
-        restore(saved, model, optimiser)
+        restore(saved, optimiser)
         optimiser.load_state_dict(fresh)
 
     assemble.restore = forgetful
