@@ -85,6 +85,11 @@ def print_json(document: Any) -> None:
     print_text(json.dumps(document, indent=2, allow_nan=False))
 
 
+def print_line(text: str) -> None:
+    """Write a line to stdout at once, for whoever reads the pipe."""
+    print(text, flush=True)
+
+
 def print_text(text: str) -> None:
     """Write text to stdout as it is."""
     print(text.removesuffix("\n"))
@@ -133,7 +138,8 @@ def progress(description: str, total: int | None, unit: str) -> Iterator[Progres
         _Rate(unit),
         TimeRemainingColumn(),
     )
-    with RichProgress(*columns, console=err, transient=True) as bar:
+    # Rich would take what is printed to stdout meanwhile for its own, and write it to stderr.
+    with RichProgress(*columns, console=err, transient=True, redirect_stdout=False) as bar:
         yield _Bar(bar, bar.add_task(clean(description), total=total))
 
 

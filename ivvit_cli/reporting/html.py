@@ -7,13 +7,16 @@ from html import escape
 
 _NUMBER = re.compile(r"[-+.,\d]*( to [-+.\d]+)?")
 
-STYLE = """
+COLOURS = """
 :root { --bg: #fff; --fg: #1c1e21; --muted: #5a6068; --line: #d5d9de; --soft: #f3f5f7;
   --c0: #0b62c4; --c1: #b3470b; --c2: #1d7a46; --c3: #8b2fa8; --c4: #8a6100; --c5: #b3123f; }
 @media (prefers-color-scheme: dark) {
   :root { --bg: #14161a; --fg: #e6e8eb; --muted: #a3abb5; --line: #3a4048; --soft: #1e2228;
     --c0: #6cb0ff; --c1: #ff9d5c; --c2: #5fcf8f; --c3: #d79bf0; --c4: #e3bb4f; --c5: #ff8fab; } }
-* { box-sizing: border-box }
+"""
+STYLE = (
+    COLOURS
+    + """* { box-sizing: border-box }
 body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 64rem; background: var(--bg);
   color: var(--fg); font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere }
 h1 { font-size: 1.6rem; margin: 0 0 .3rem } h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem }
@@ -39,6 +42,7 @@ svg polyline { fill: none; stroke-width: 2 }
 .matrix { image-rendering: pixelated; width: min(100%, 34rem); border: 1px solid var(--line) }
 details { margin: .6rem 0 } summary { cursor: pointer }
 """
+)
 
 
 def page(title: str, body: Iterable[str]) -> str:

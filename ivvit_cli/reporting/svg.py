@@ -10,7 +10,7 @@ Curve = Sequence[tuple[float, float]]
 WIDTH, HEIGHT = 460, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 18, 10, 30
 _DASHES = ("", "7 3", "2 3", "9 3 2 3")
-_COLOURS = 6
+COLOURS = 6
 
 
 def line_chart(title: str, curves: Mapping[str, Curve], *, x_label: str) -> str:
@@ -56,22 +56,23 @@ def _line(number: int, curve: Curve, xs: Sequence[float], ys: Sequence[float]) -
     places = " ".join(f"{_place_x(x, xs):.1f},{_place_y(y, ys):.1f}" for x, y in curve)
     if len(curve) == 1:  # a line of one point shows nothing
         x, y = places.split(",")
-        return f'<circle cx="{x}" cy="{y}" r="3" fill="var(--c{number % _COLOURS})"/>'
-    return f'<polyline points="{places}" {_stroke(number)}/>'
+        return f'<circle cx="{x}" cy="{y}" r="3" fill="var(--c{number % COLOURS})"/>'
+    return f'<polyline points="{places}" {stroke(number)}/>'
 
 
 def _legend(names: Sequence[str]) -> str:
     items = (
         '<li><svg viewBox="0 0 26 10" aria-hidden="true"><polyline points="0,5 26,5" '
-        f"{_stroke(k)}/></svg>{text(name)}</li>"
+        f"{stroke(k)}/></svg>{text(name)}</li>"
         for k, name in enumerate(names)
     )
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
-def _stroke(number: int) -> str:
+def stroke(number: int) -> str:
+    """Return the attributes of the curve of that number: its colour and its dashes."""
     dash = _DASHES[number % len(_DASHES)]
-    return f'stroke="var(--c{number % _COLOURS})" stroke-dasharray="{dash}"'
+    return f'stroke="var(--c{number % COLOURS})" stroke-dasharray="{dash}"'
 
 
 def _place_x(x: float, xs: Sequence[float]) -> float:
