@@ -1,26 +1,35 @@
 """`ivvit predict`: labels for images and videos, from one head of a checkpoint or all."""
 
-from collections.abc import Iterator, Sequence
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ivvit_cli import console
-from ivvit_cli.errors import InputError
+from ivvit_cli.errors import EnvironmentFault, InputError, UsageError
 
 if TYPE_CHECKING:
     from ivvit_cli.meta import Meta
+    from ivvit_cli.prediction.documents import Document
     from ivvit_cli.prediction.files import MediaFile
     from ivvit_cli.prediction.heads import Head
-    from ivvit_cli.prediction.runner import Prediction
+    from ivvit_cli.prediction.plot import Tracks
+    from ivvit_cli.prediction.reader import Prediction
+    from ivvit_cli.prediction.windows import Windows
 
 NAMED = 5  # files of a folder that are left out, by name
 
 
 def predict(
     files: Annotated[
-        list[Path], typer.Argument(help="Images, videos, or folders with some below them.")
+        list[Path],
+        typer.Argument(
+            help="Images, videos, folders with some below them, or - for names on stdin."
+        ),
     ],
     ckpt: Annotated[
         str,
@@ -32,6 +41,14 @@ def predict(
         list[str] | None, typer.Option(metavar="NAME", help="Only this head (repeatable).")
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Labels per head.")] = 5,
+    window: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Predict every window of a video, of any length."),
+    ] = None,
+    hop: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="From window to window (default: the window)."),
+    ] = None,
     views: Annotated[
         str | None, typer.Option(help="CLIPSxCROPS per video, as in 10x3; an image has crops only.")
     ] = None,
@@ -40,47 +57,93 @@ def predict(
         str | None, typer.Option(metavar="SOURCE", help="Where the run's frozen weights are now.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw the timelines of --window.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_lines: Annotated[
+        bool, typer.Option("--jsonl", help="Print a line of JSON per file or window, at once.")
+    ] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print a line of csv per label, at once.")
+    ] = False,
 ) -> None:
     """Predict the labels of images and videos, with every head or the named ones.
 
     A file is read as the samples of the head's dataset were, so it gets the scores of `ivvit eval`;
-    one of the other kind as the first head of that kind reads it, or a video as 8 frames.
+    one of the other kind as the first head of that kind reads it, or a video as 8 frames. With
+    --window, every window of a video is read as a video of its own; it may last hours.
 
     Examples:
       ivvit predict clip.mp4 --ckpt runs/demo
       ivvit predict photos/ clip.avi --ckpt runs/demo@best-ucf101 --head ucf101 --json
+      ivvit predict match.mp4 --ckpt runs/demo --window 4 --hop 2 --plot match.svg
+      find . -name '*.mp4' | ivvit predict - --ckpt runs/demo --jsonl
     """
     from ivvit_cli.evaluation.device import choose_device, wants_bf16
+    from ivvit_cli.prediction.plot import Tracks
     from ivvit_cli.prediction.runner import predict as score
     from ivvit_cli.runs import find_checkpoint, load_model, read_meta
     from shards.stream.views import parse_views
 
+    if as_json + as_lines + as_csv > 1:
+        raise UsageError("--json, --jsonl and --csv: choose one")
+    windows = _divide(window, hop, plot)
     checkpoint = find_checkpoint(ckpt)
     meta = read_meta(checkpoint)
     wanted = parse_views(views or meta.eval.views)
     heads = _choose(meta, head or [])
     place = choose_device(device)
     media = _find_media(files)
-    with console.progress("predicting", len(media), "files") as bar:
-        predictions = score(
-            load_model(checkpoint, place, backbone)[0],
-            media,
-            heads,
-            views=wanted,
-            **meta.input.model_dump(),
-            average=meta.eval.average,
-            bf16=wants_bf16(meta.eval.precision, place),
-            batch=batch or meta.eval.batch,
-            device=place,
-            on_file=bar.advance,
-        )
-    results = [_document(prediction, heads, top) for prediction in predictions]
+    predictions = score(
+        load_model(checkpoint, place, backbone)[0],
+        media,
+        heads,
+        views=wanted,
+        **meta.input.model_dump(),
+        average=meta.eval.average,
+        bf16=wants_bf16(meta.eval.precision, place),
+        batch=batch or meta.eval.batch,
+        windows=windows,
+        device=place,
+    )
+    tracks = Tracks(heads) if plot else None
+    errors: list[str] = []
+    at_once = as_lines or as_csv
+    with _progress(media, windows, hidden=at_once and console.out.is_terminal) as bar:
+        documents = _documents(predictions, heads, top, bar, tracks, errors)
+        if at_once:
+            _print_lines(documents, as_csv=as_csv)
+        joined = _joined(documents, windows)
     if as_json:
-        console.print_json(results)
-    else:
-        _print_table(results)
-    _fail_on_errors(predictions)
+        console.print_json(joined)
+    elif not at_once:
+        _print_table(joined)
+    if plot and tracks:
+        _draw(tracks, plot)
+    if errors:
+        raise typer.Exit(InputError.exit_code)
+
+
+def _divide(window: float | None, hop: float | None, plot: Path | None) -> "Windows | None":
+    """Return the windows that the options ask for.
+
+    Raises:
+        UsageError: seconds that are none, or an option that needs --window.
+        InputError: the folder of the plot is not there.
+    """
+    from ivvit_cli.prediction.windows import MAX_SECONDS, Windows
+
+    for name, value in (("--window", window), ("--hop", hop)):
+        if value is not None and not 0 < value <= MAX_SECONDS:  # nan is neither
+            raise UsageError(f"{name} {value:g}: not a number of seconds from 0 to 48 hours")
+    if window is None:
+        if hop is not None or plot is not None:
+            raise UsageError("--hop and --plot need --window")
+        return None
+    if plot is not None and not plot.parent.is_dir():
+        raise InputError(f"{plot}: its folder does not exist")
+    return Windows(window, window if hop is None else hop)
 
 
 def _choose(meta: "Meta", wanted: Sequence[str]) -> "list[Head]":
@@ -93,9 +156,14 @@ def _choose(meta: "Meta", wanted: Sequence[str]) -> "list[Head]":
 
 
 def _find_media(paths: Sequence[Path]) -> "list[MediaFile]":
-    from ivvit_cli.prediction.files import find_media
+    from ivvit_cli.prediction.files import find_media, read_names
 
-    media, left_out = find_media(paths)
+    named = [
+        name
+        for path in paths
+        for name in (read_names(sys.stdin.buffer) if str(path) == "-" else [path])
+    ]
+    media, left_out = find_media(named)
     if left_out:
         files = "1 file that is" if len(left_out) == 1 else f"{len(left_out)} files that are"
         names = [path.name for path in left_out[:NAMED]] + ["…"] * (len(left_out) > NAMED)
@@ -103,47 +171,78 @@ def _find_media(paths: Sequence[Path]) -> "list[MediaFile]":
     return media
 
 
-def _document(prediction: "Prediction", heads: "Sequence[Head]", top: int) -> dict[str, Any]:
-    document: dict[str, Any] = {"input": str(prediction.path), "kind": prediction.kind}
-    if prediction.error:
-        return {**document, "error": prediction.error}
-    own_first = sorted(heads, key=lambda head: head.kind != prediction.kind)
-    document["heads"] = {
-        head.name: [
-            {"label": label, "score": share}
-            for label, share in head.best(prediction.scores[head.name], top)
-        ]
-        for head in own_first
-    }
-    return document
+def _progress(
+    media: "Sequence[MediaFile]", windows: "Windows | None", *, hidden: bool
+) -> AbstractContextManager[console.Progress | None]:
+    if hidden:  # a bar would run into the lines
+        return nullcontext()
+    if windows:
+        return console.progress("predicting", None, "windows")
+    return console.progress("predicting", len(media), "files")
 
 
-def _print_table(results: Sequence[dict[str, Any]]) -> None:
-    rows = [row for result in results for row in _rows(result)]
-    if console.out.is_terminal:
-        rows = list(_without_repeats(rows))
-    if rows:
-        console.table("Predictions", ["file", "head", "label", "score"], rows)
+def _documents(
+    predictions: "Iterable[Prediction]",
+    heads: "Sequence[Head]",
+    top: int,
+    bar: console.Progress | None,
+    tracks: "Tracks | None",
+    errors: list[str],
+) -> "Iterator[Document]":
+    """Yield each prediction's document, and tell of errors when they come up."""
+    from ivvit_cli.prediction.documents import describe
+
+    for prediction in predictions:
+        if prediction.error:
+            console.fail(prediction.error)
+            errors.append(prediction.error)
+        if tracks:
+            tracks.add(prediction)
+        if bar:
+            bar.advance()
+        yield describe(prediction, heads, top)
 
 
-def _rows(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    for head, labels in result.get("heads", {}).items():
-        for entry in labels:
-            yield result["input"], head, entry["label"], f"{100 * entry['score']:5.1f} %"
+def _joined(documents: "Iterable[Document]", windows: "Windows | None") -> "list[Document]":
+    from ivvit_cli.prediction.documents import join_windows
+
+    return join_windows(documents, windows) if windows else list(documents)
 
 
-def _without_repeats(rows: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
-    """Blank the file and the head where the row above has the same."""
-    above: tuple[str, ...] = ("", "")
-    for file, head, *rest in rows:
-        same = (file == above[0], (file, head) == above)
-        yield ("" if same[0] else file, "" if same[1] else head, *rest)
-        above = (file, head)
+def _print_lines(documents: "Iterable[Document]", *, as_csv: bool) -> None:
+    from ivvit_cli.prediction.documents import CSV_COLUMNS, csv_line, csv_rows
+
+    if not as_csv:
+        for document in documents:
+            console.print_line(json.dumps(document, allow_nan=False))
+        return
+    console.print_line(csv_line(CSV_COLUMNS))
+    for document in documents:
+        for row in csv_rows(document):
+            console.print_line(csv_line(map(console.clean, row)))
 
 
-def _fail_on_errors(predictions: "Sequence[Prediction]") -> None:
-    errors = [prediction.error for prediction in predictions if prediction.error]
-    for error in errors[:-1]:
-        console.fail(error)
-    if errors:
-        raise InputError(errors[-1])
+def _print_table(joined: "Sequence[Document]") -> None:
+    from ivvit_cli.prediction.documents import file_rows, segment_rows, without_repeats
+
+    for title, columns, rows in (
+        ("Predictions", ["file", "head", "label", "score"], list(file_rows(joined))),
+        ("Timeline", ["file", "head", "from", "to", "label", "score"], list(segment_rows(joined))),
+    ):
+        if rows:
+            shown = without_repeats(rows) if console.out.is_terminal else rows
+            console.table(title, columns, shown)
+
+
+def _draw(tracks: "Tracks", path: Path) -> None:
+    from ivvit_cli.prediction.plot import draw
+    from shards.files import write_atomically
+
+    if not tracks.tracks:
+        console.warn(f"{path}: not written, as there is no window to draw")
+        return
+    try:
+        write_atomically(path, draw(tracks.tracks))
+    except OSError as error:
+        raise EnvironmentFault(f"{path}: cannot be written: {error.strerror or error}") from None
+    console.say(f"drawn: {path}")

@@ -1,7 +1,7 @@
 """How each head wants a file read, and the labels that its scores stand for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,18 @@ class Reading:
     seconds: float | None = None
     stride: int | None = None
 
+    @property
+    def conversion(self) -> dict[str, Any]:
+        """The keywords of a conversion."""
+        return {key: value for key, value in asdict(self).items() if key in _CONVERSION}
 
+    @property
+    def clip(self) -> dict[str, Any]:
+        """The keywords of a video's clips."""
+        return {key: value for key, value in asdict(self).items() if key not in _CONVERSION}
+
+
+_CONVERSION = ("short_side", "fps", "quality")
 DEFAULTS: dict[Kind, Reading] = {
     "image": Reading(),
     "video": Reading(short_side=320, sample="uniform", length=8),

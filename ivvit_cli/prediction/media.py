@@ -1,7 +1,7 @@
 """A file to the views that evaluation would take of it, had it been a sample of shards."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -19,12 +19,13 @@ from shards.stream.views import ViewedSample, Views, view_sample
 
 @dataclass(frozen=True)
 class Media:
-    """An image or a video as the conversion to shards would store it."""
+    """An image, a video or a window of one, as the conversion to shards would store it."""
 
     path: Path
     kind: Kind
     codec: str
-    frames: list[bytes]
+    frames: Mapping[int, bytes]  # by number; of a window only those that are needed
+    length: int  # frames, with those that are not needed
     fps: float  # 0 for an image
     width: int  # pixels
     height: int
@@ -51,10 +52,16 @@ def read_media(
     """
     if kind == "image":
         image = read_image(path, short_side=short_side)
-        return Media(path, kind, image.codec, [image.data], 0.0, image.width, image.height)
+        return Media(path, kind, image.codec, {0: image.data}, 1, 0.0, image.width, image.height)
     video = read_video(path, short_side=short_side, fps=fps, quality=quality)
-    rate = float(np.float32(video.fps))  # as the index of shards stores it
-    return Media(path, kind, "jpg", video.frames, rate, video.width, video.height)
+    frames = dict(enumerate(video.frames))
+    rate = stored_rate(video.fps)
+    return Media(path, kind, "jpg", frames, len(frames), rate, video.width, video.height)
+
+
+def stored_rate(fps: float) -> float:
+    """Return frames per second as the index of shards stores them."""
+    return float(np.float32(fps))
 
 
 def view_file(
@@ -66,23 +73,29 @@ def view_file(
         InputError: the file cannot be read or decoded.
     """
     convert = cache(partial(read_media, path, kind))
-    samples = {}
-    for reading in readings:
-        clip = asdict(reading)
-        conversion = {key: clip.pop(key) for key in ("short_side", "fps", "quality")}
-        media = convert(**conversion)
-        samples[reading] = view_sample(
-            index=0,
-            key=path.name,
-            label=-1,  # a file has none
-            kind=kind,
-            frames=len(media.frames),
-            fps=media.fps,
-            width=media.width,
-            height=media.height,
-            read=media.decode,
-            views=views,
-            size=size,
-            **(clip if kind == "video" else {}),
-        )
-    return samples
+    return {
+        reading: view_media(convert(**reading.conversion), reading, views=views, size=size)
+        for reading in readings
+    }
+
+
+def view_media(media: Media, reading: Reading, *, views: Views, size: int) -> ViewedSample:
+    """Return the views that a reading takes of what its conversion has made.
+
+    Raises:
+        InputError: a frame is damaged.
+    """
+    return view_sample(
+        index=0,
+        key=media.path.name,
+        label=-1,  # a file has none
+        kind=media.kind,
+        frames=media.length,
+        fps=media.fps,
+        width=media.width,
+        height=media.height,
+        read=media.decode,
+        views=views,
+        size=size,
+        **(reading.clip if media.kind == "video" else {}),
+    )

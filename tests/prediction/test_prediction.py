@@ -37,10 +37,11 @@ class Toys:
         self.heads = make_heads({n: head.model_dump() for n, head in self.meta.heads.items()})
 
     def predict(self, files, *, average="logits", batch=16, bf16=False):
-        return predict(
+        predictions = predict(
             self.model, files, self.heads, views=VIEWS, **self.meta.input.model_dump(),
             average=average, batch=batch, bf16=bf16, device="cpu",
         )  # fmt: skip
+        return list(predictions)
 
     def evaluate(self, name, average, bf16=False):
         clip = tiny_runs.CLIP if name == "films" else None
@@ -128,7 +129,7 @@ def test_a_file_that_cannot_be_read_keeps_its_error_and_harms_no_other(toys, tmp
 def test_an_image_that_only_its_pixels_betray_is_named(tmp_path):
     path = tmp_path / "half.jpg"
     data = write_image(tmp_path / "whole.jpg", tiny_runs.picture(64, 64, 0)).read_bytes()
-    media = Media(path, "image", "jpg", [data[: len(data) // 2]], 0.0, 64, 64)
+    media = Media(path, "image", "jpg", {0: data[: len(data) // 2]}, 1, 0.0, 64, 64)
     with pytest.raises(InputError, match=r"half\.jpg: not a readable jpg frame"):
         media.decode([0])
 
