@@ -18,6 +18,7 @@ from shards.convert.finish import finish, read_records
 from shards.convert.items import Item, Listing
 from shards.convert.options import make_options
 from shards.convert.plan import ShardPlan, plan_shards
+from shards.convert.seal import sealed
 from shards.convert.writer import is_done
 from shards.index import FRAME, SAMPLE, encode_header, open_index
 
@@ -82,7 +83,8 @@ def write_records(folder: Path, plans: tuple[ShardPlan, ...]) -> None:
         shard = {"file": plan.tar, "samples": len(samples), "bytes": BYTES, "sha256": "0" * 64}
         header = {"plan": plan.digest, "shard": shard, "skipped": []}
         with (folder / plan.record).open("wb") as file:
-            file.write(encode_header(header, len(samples), len(frames)))
+            whole = sealed(header, samples, frames)
+            file.write(encode_header(whole, len(samples), len(frames)))
             file.write(samples.tobytes() + frames.tobytes())
         with (folder / plan.tar).open("wb") as file:
             file.truncate(BYTES)

@@ -60,13 +60,17 @@ def finish(
 
     Raises:
         ShardsMissing: not all shards are there.
-        InputError: no sample was written at all.
+        InputError: no sample was written at all, or a record is damaged.
     """
     while True:
         records = read_records(out, plans)
         try:
             splits, merged = _write_all(out, listing, plans, records, options, tools)
         except FileNotFoundError:  # a record was taken away to be written anew
+            continue
+        except InputError:  # a record is not what it was when its header was read
+            if _unchanged(out, plans, records):
+                raise
             continue
         if _unchanged(out, plans, records):
             break

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shards.convert.seal import check_seal
 from shards.files import HashingFile, atomic_file
 from shards.index import FRAME, SAMPLE, Layout, encode_header
 
@@ -46,8 +47,11 @@ def merge_records(path: Path, header: dict[str, Any], records: Sequence[Record])
     """Write a split's index from the records of its shards, a record at a time.
 
     Raises:
+        InputError: a record is damaged.
         OSError: a record is gone, or the index cannot be written.
     """
+    for record in records:
+        check_seal(record.path, record.layout)
     samples = sum(record.layout.samples for record in records)
     frames = sum(record.layout.frames for record in records)
     labels: set[int] = set()

@@ -11,7 +11,9 @@ from typing import Any
 
 from shards.convert.contents import Content
 from shards.convert.foreign.check import ForeignCheck, is_indexed
+from shards.convert.foreign.record import RECORD
 from shards.convert.grouping import Problem
+from shards.convert.seal import check_seal
 from shards.convert.shardcheck import ShardFindings, check_members, check_shard
 from shards.errors import InputError
 from shards.files import open_plain
@@ -25,6 +27,7 @@ from shards.index import (
     SplitInfo,
     open_index,
     read_dataset_info,
+    read_layout,
 )
 
 Progress = Callable[[int, int], None]  # called with (shards done, shards in all)
@@ -79,6 +82,7 @@ def verify(folder: Path, *, on_progress: Progress | None = None) -> VerifyReport
         for name, split in info.splits.items():
             problems += _check_counts(name, split)
             problems += _check_labels(info, split, findings)
+            problems += _check_records(folder, split, foreign is not None)
             problems += _check_index(folder, {"dataset": info.name, "split": name}, split, findings)
     samples = sum(found.samples for found in findings.values())
     return VerifyReport(
@@ -161,6 +165,18 @@ def _check_labels(info: DatasetInfo, split: SplitInfo, findings: Findings) -> It
                 detail += f"{content.class_name!r}; {DATASET_FILE} says otherwise"
                 yield Problem(shard.file, "manifest", detail)
                 break
+
+
+def _check_records(folder: Path, split: SplitInfo, indexed: bool) -> Iterator[Problem]:
+    """Check the records, of which a later run makes the index anew; readers need none of them."""
+    for shard in split.shards:
+        name = f"{shard.file if indexed else Path(shard.file).stem}{RECORD}"
+        path = folder / name
+        try:
+            if path.exists():
+                check_seal(path, read_layout(path))
+        except InputError as error:
+            yield Problem(name, "manifest", error.message)
 
 
 def _check_index(

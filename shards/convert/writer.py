@@ -11,6 +11,7 @@ import numpy as np
 
 from shards.convert.plan import ShardPlan
 from shards.convert.samples import Sample, Skipped
+from shards.convert.seal import is_sealed, sealed
 from shards.errors import InputError
 from shards.files import HashingFile, sync_folder, temporary_path
 from shards.index import (
@@ -50,7 +51,7 @@ def write_shard(folder: Path, plan: ShardPlan, results: Iterable[Sample | Skippe
     finally:
         temporary.unlink(missing_ok=True)
     samples, frames = np.array(content.rows, SAMPLE), np.array(content.frames, FRAME)
-    write_index(folder / plan.record, header, samples, frames)
+    write_index(folder / plan.record, sealed(header, samples, frames), samples, frames)
 
 
 def _header(plan: ShardPlan, content: "_Content") -> dict[str, Any]:
@@ -121,7 +122,7 @@ def finished_layout(folder: Path, plan: ShardPlan) -> Layout | None:
         layout = read_layout(folder / plan.record)
     except InputError:
         return None
-    if layout.header.get("plan") != plan.digest:
+    if not is_sealed(layout.header) or layout.header["plan"] != plan.digest:
         return None
     shard = layout.header["shard"]
     if shard is None:

@@ -10,6 +10,7 @@ import numpy as np
 from shards.convert.foreign.processes import each_tar
 from shards.convert.foreign.scan import LeftOut, Rules, scan_tar
 from shards.convert.foreign.tars import Tar
+from shards.convert.seal import is_sealed, sealed
 from shards.errors import InputError
 from shards.index import FRAME, SAMPLE, Layout, read_layout, write_index
 from shards.labels import Label
@@ -28,7 +29,8 @@ def current_record(folder: Path, tar: Tar, rules: Rules) -> Layout | None:
         layout = read_layout(folder / record_name(tar))
     except InputError:
         return None
-    return layout if _identity(tar, rules).items() <= layout.header.items() else None
+    current = is_sealed(layout.header) and _identity(tar, rules).items() <= layout.header.items()
+    return layout if current else None
 
 
 def write_record(tar: Tar, rules: Rules, folder: Path) -> None:
@@ -54,6 +56,7 @@ def write_record(tar: Tar, rules: Rules, folder: Path) -> None:
         "left_out": scan.left_out,
     }
     samples, frames = np.array(scan.rows, SAMPLE), np.array(scan.frames, FRAME)
+    header = sealed(header, samples, frames)
     write_index(folder / record_name(tar), header, samples, frames)
 
 

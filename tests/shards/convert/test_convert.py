@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -263,6 +264,23 @@ def test_a_second_run_converts_nothing(tmp_path: Path) -> None:
     )
     assert (report.reused, calls) == (2, [])
     assert (sums(tmp_path / "out"), tars(tmp_path / "out")) == (before, written)
+
+
+@pytest.mark.parametrize("place", range(20, 500, 60))
+def test_a_record_with_a_changed_bit_is_never_believed(tmp_path: Path, place: int) -> None:
+    layouts.imagefolder(tmp_path / "pets", splits=("train",))
+    convert("imagefolder", tmp_path / "pets", tmp_path / "out")
+    before = sums(tmp_path / "out")
+    record = tmp_path / "out/pets-train-000000.index"
+    data = bytearray(record.read_bytes())
+    data[place] ^= 1
+    record.write_bytes(data)
+    with suppress(InputError):  # else it was made anew
+        convert("imagefolder", tmp_path / "pets", tmp_path / "out")
+        assert sums(tmp_path / "out") == before
+    record.unlink()
+    convert("imagefolder", tmp_path / "pets", tmp_path / "out")
+    assert sums(tmp_path / "out") == before
 
 
 def test_only_the_shard_of_a_changed_input_is_converted_anew(tmp_path: Path) -> None:

@@ -87,6 +87,22 @@ def test_verify_is_quiet_about_good_shards_and_loud_about_bad(ivvit, shards: Pat
     assert (done.code, "missing_shard" in done.stdout) == (1, True)
 
 
+def test_what_verify_advises_puts_an_end_to_the_damage(ivvit, shards: Path) -> None:
+    for name in ("clips-train-000000.tar", "clips-train-000000.index", "clips-train.index"):
+        path = shards / "clips" / name
+        data = bytearray(path.read_bytes())
+        data[-1100 if name.endswith("tar") else -20] ^= 1
+        path.write_bytes(data)
+    hint = ivvit("data", "verify", "data/clips").stderr.partition("hint: ")[2]
+    command, _, rest = hint.partition("; then the ivvit shard command")
+    words = command.split()
+    assert (words[0], len(words), bool(rest)) == ("rm", 4, True)
+    for name in words[1:]:
+        (shards.parent / name).unlink()
+    assert ivvit("shard", "videofolder", "clips", "-o", "data/clips").code == 0
+    assert ivvit("data", "verify", "data/clips").code == 0
+
+
 @pytest.mark.parametrize("command", ["ls", "show", "verify"])
 def test_a_folder_that_is_not_there_is_bad_input(ivvit, command: str) -> None:
     done = ivvit("data", command, "none")

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -254,6 +255,23 @@ def test_only_what_is_new_or_changed_is_walked(tmp_path: Path) -> None:
     assert verify(tmp_path / "set").ok
     assert index_tars(tmp_path / "set", name="other").reused == 3
     assert not (tmp_path / "set/set-train.index").exists()
+
+
+@pytest.mark.parametrize("place", [40, 200, 400, -300, -20])
+def test_a_record_with_a_changed_bit_is_never_believed(tmp_path: Path, place: int) -> None:
+    write_tar(tmp_path / "set/a.tar", plain_files(7))
+    index_tars(tmp_path / "set")
+    record = tmp_path / "set/a.tar.index"
+    data = bytearray(record.read_bytes())
+    data[place] ^= 1
+    record.write_bytes(data)
+    assert [problem.kind for problem in verify(tmp_path / "set").problems] == ["manifest"]
+    with suppress(InputError):  # else it was made anew
+        index_tars(tmp_path / "set")
+        assert verify(tmp_path / "set").ok
+    record.unlink()
+    index_tars(tmp_path / "set")
+    assert verify(tmp_path / "set").ok
 
 
 def test_what_a_killed_process_left_is_removed_once_it_is_old(tmp_path: Path) -> None:

@@ -198,6 +198,15 @@ def test_an_index_that_is_damaged_or_gone(folder: Path) -> None:
     assert kinds(folder) == {"manifest"}
 
 
+@pytest.mark.parametrize("place", [-20, -200, 40, 200])
+def test_a_shard_s_own_record_that_is_damaged(folder: Path, place: int) -> None:
+    path = folder / "set-train-000000.index"
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    assert kinds(folder) == {"manifest"}
+
+
 def test_an_index_that_says_something_else_than_the_shard(folder: Path) -> None:
     path = folder / "set-train.index"
     data = bytearray(path.read_bytes())
