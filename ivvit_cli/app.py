@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ivvit_cli import __version__, console
 from ivvit_cli.commands import (
+    bench,
     compare,
     data,
     demo,
@@ -132,6 +133,14 @@ _add(app, "table", table.table, LOOK)
 _add(app, "compare", compare.compare, LOOK)
 _add(app, "report", report.report, LOOK)
 _add(app, "explain", explain.explain, LOOK)
+_add_group(
+    "bench",
+    "Where your time goes: reading, the model, a whole step.",
+    TOOLS,
+    loader=bench.loader,
+    model=bench.model,
+    step=bench.step,
+)
 _add(app, "doctor", doctor.doctor, TOOLS)
 _add(app, "demo", demo.demo, TOOLS)
 
