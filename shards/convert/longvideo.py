@@ -1,6 +1,7 @@
 """Some frames of a video of any length: one ffmpeg process from start to end, and none is held."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -65,7 +66,7 @@ def stream_video(
     repair: Repair,
     threads: int,
     limits: Limits = LIMITS,
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     """Yield the picked frames of a video as JPEG files, in order, while ffmpeg decodes it.
 
     Closing the iterator ends ffmpeg.
@@ -98,11 +99,12 @@ def stream_video(
     )
     size = None
     try:
-        for frame in split_chunks(stream_bounded(command, limits, partial(checked, path))):
-            found = simplejpeg.decode_jpeg_header(frame)[:2]
-            size = size or found
-            if found != size:
-                raise ValueError("changes its picture size")
-            yield frame
+        with closing(stream_bounded(command, limits, partial(checked, path))) as chunks:
+            for frame in split_chunks(chunks):
+                found = simplejpeg.decode_jpeg_header(frame)[:2]
+                size = size or found
+                if found != size:
+                    raise ValueError("changes its picture size")
+                yield frame
     except (ValueError, LimitExceeded) as error:
         raise BadMedia(path, str(error)) from None
