@@ -24,6 +24,7 @@ from ivvit_cli.commands import (
     doctor,
     eval,
     explain,
+    export,
     index,
     model,
     predict,
@@ -125,7 +126,7 @@ _add_group(
     ls=model.ls,
     info=model.info,
     **{"import": model.import_},
-    export=model.export,
+    export=export.export,
 )
 _add(app, "eval", eval.evaluate, LOOK)
 _add(app, "predict", predict.predict, LOOK)

@@ -201,38 +201,6 @@ def import_(
     )
 
 
-def export(
-    run: Annotated[
-        str, typer.Argument(help="RUN, RUN@best-DATASET, RUN@step-N, or a checkpoint's folder.")
-    ],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="A new folder.")],
-    backbone: Annotated[
-        str | None, typer.Option(metavar="SOURCE", help="Where the run's frozen weights are now.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Write a checkpoint with all its weights, which predicts anywhere.
-
-    A run with a frozen backbone stores what was trained alone, and names the rest. What is written
-    here lacks nothing but the state of the optimiser.
-
-    Examples:
-      ivvit model export runs/demo -o demo-model
-      ivvit model export runs/am-flow@best-kinetics400 -o k400 --backbone dinov2.safetensors
-    """
-    from ivvit_cli.exporting.checkpoint import export_checkpoint
-    from ivvit_cli.runs import find_checkpoint
-
-    checkpoint = find_checkpoint(run)
-    done = export_checkpoint(checkpoint, out, backbone)
-    size = sum(path.stat().st_size for path in done.iterdir())
-    if as_json:
-        console.print_json({"checkpoint": str(checkpoint), "folder": str(done), "bytes": size})
-        return
-    console.say(f"{checkpoint} is in {done}, {_size(size)}")
-    console.next_step(shlex.join(["ivvit", "predict", "FILE", "--ckpt", str(done)]))
-
-
 def _model(recipe: str | None, backbone: str | None, overrides: list[str]) -> "JointModel | None":
     if recipe and backbone:
         raise UsageError("--model and --backbone both say what the weights have to fit")

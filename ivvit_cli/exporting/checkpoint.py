@@ -1,39 +1,42 @@
 """A checkpoint with all its weights, for a machine that has nothing else."""
 
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from ivvit_cli.errors import EnvironmentFault, UsageError
-from ivvit_cli.runs import WEIGHTS_FILE, load_model
+from ivvit_cli.exporting.folder import new_folder
+from ivvit_cli.exporting.subject import Subject, load_subject
+from ivvit_cli.runs import META_FILE, WEIGHTS_FILE
 from ivvit_cli.training.checkpoint import write_meta
-from shards.files import temporary_path
+
+Notes = dict[str, dict[str, object]]  # of each file by its name: what there is to say about it
 
 
-def export_checkpoint(checkpoint: Path, out: Path, backbone: str | None = None) -> Path:
+def export_checkpoint(
+    checkpoint: Path, out: Path, *, backbone: str | None = None, datasets: Sequence[str] = ()
+) -> Notes:
     """Write a checkpoint's folder anew, complete, without the state that only training needs.
 
     Args:
-        backbone: where the frozen weights are that it names, if not where it says.
+        backbone, datasets: as in `load_subject`.
 
     Raises:
-        UsageError: there is something at `out` already.
-        InputError: the checkpoint, or its backbone, is damaged.
-        EnvironmentFault: its backbone is not there, or the disk is full.
+        UsageError: there is something at `out` already, or as `load_subject`.
+        InputError: as `load_subject`.
+        EnvironmentFault: as `load_subject`, or the disk is full.
     """
-    if out.exists():
-        raise UsageError(f"{out}: exists already", hint="give another folder with -o")
-    model, meta = load_model(checkpoint, "cpu", backbone)
-    new = temporary_path(out)
-    try:
-        new.mkdir(parents=True)
-        save_file(model.state_dict(), new / WEIGHTS_FILE)
-        document = meta.model_dump(mode="json", by_alias=True) | {"frozen": None}
-        write_meta(new, document, (WEIGHTS_FILE,))
-        new.rename(out)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(new, ignore_errors=True)
-        raise EnvironmentFault(f"{out}: cannot be written: {error}") from None
-    return out
+    with new_folder(out) as folder:
+        write_checkpoint(load_subject(checkpoint, backbone, datasets), folder)
+    return {WEIGHTS_FILE: {"about": "all weights"}, META_FILE: {"about": "what ivvit needs beside"}}
+
+
+def write_checkpoint(subject: Subject, folder: Path) -> None:
+    """Write a complete checkpoint into a folder.
+
+    Raises:
+        OSError, SafetensorError: the disk is full or fails.
+    """
+    save_file(subject.model.state_dict(), folder / WEIGHTS_FILE)
+    document = subject.meta.model_dump(mode="json", by_alias=True) | {"frozen": None}
+    write_meta(folder, document, (WEIGHTS_FILE,))
