@@ -36,7 +36,8 @@ def train(
 ) -> None:
     """Train one model jointly on the datasets of a recipe.
 
-    SIGTERM and Ctrl-C finish the iteration, save and exit (143, 130); a second one exits at once.
+    SIGTERM, SIGUSR1 and Ctrl-C finish the iteration, save and exit (143, 138, 130); a second one
+    exits at once.
     With torchrun, every process trains its share of each batch; torchrun itself then exits with 1.
 
     Examples:

@@ -1,7 +1,6 @@
 """What the processes of a run agree on in every update, and the random numbers that each has."""
 
 import math
-import signal
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ivvit_cli.training.distributed import Ranks, sum_over
+from ivvit_cli.training.interrupt import STOPPING
 
 
 class Verdict(NamedTuple):
@@ -28,13 +28,12 @@ def agree(ranks: Ranks, sums: Tensor, norm: Tensor, received: int) -> Verdict:
         norm: (), of the gradient, the same in all.
         received: the signal that this process was sent, or 0.
     """
-    signals = [float(received == number) for number in (signal.SIGTERM, signal.SIGINT)]
+    signals = [float(received == number) for number in STOPPING]
     seen = torch.cat([sums.flatten(), torch.tensor(signals, device=sums.device)])
-    *values, terms, interrupts, length = torch.cat(
-        [sum_over(ranks, seen), norm.reshape(1).to(seen)]
-    ).tolist()
+    *values, length = torch.cat([sum_over(ranks, seen), norm.reshape(1).to(seen)]).tolist()
+    values, counts = values[: sums.numel()], values[sums.numel() :]
     losses, hits = values[::2], values[1::2]
-    sent = signal.SIGTERM if terms else signal.SIGINT if interrupts else 0
+    sent = next((int(number) for number, count in zip(STOPPING, counts, strict=True) if count), 0)
     return Verdict(losses, hits, all(map(math.isfinite, [*losses, length])), sent)
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a wish that the loop grants after the iteration it is in."""
+"""SIGTERM, SIGUSR1 and Ctrl-C as a wish that the loop grants after the iteration it is in."""
 
 import os
 import signal
@@ -6,11 +6,12 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Slurm sends SIGUSR1 before a job's time is up, when asked to (`sbatch --signal`).
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class StopSignals:
-    """Note the first SIGTERM or SIGINT in `received`; the second one ends the process at once.
+    """Note the first of these signals in `received`; the second one ends the process at once.
 
     `on_first` is called with the name of the first one, as soon as it comes.
 
@@ -24,7 +25,7 @@ class StopSignals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
-        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        self._before = {number: signal.signal(number, self._note) for number in STOPPING}
         return self
 
     def __exit__(
@@ -38,7 +39,7 @@ class StopSignals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if "TORCHELASTIC_RUN_ID" not in os.environ:
-            for each in _SIGNALS:
+            for each in STOPPING:
                 signal.signal(each, signal.SIG_DFL)
         if not self.received:
             self.received = number

@@ -22,6 +22,7 @@ from workers import launch, launch_world, metrics, train, wait
 from ivvit_cli import runs
 
 SAVED_EVERY = 2  # iterations, in RECIPE
+KINDS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 def kills(lab: Lab, trials: int) -> list[str]:
@@ -55,10 +56,10 @@ def lost_too_much(run: Path, trial: int) -> list[str]:
 
 
 def signals(lab: Lab, trials: int) -> list[str]:
-    """SIGTERM and SIGINT at random moments: 143 or 130 within 30 s, and the same end."""
+    """SIGTERM, SIGINT and SIGUSR1 at random moments: 128 and more within 30 s, and the same end."""
     bad = []
-    for trial in range(2 * trials):
-        number = (signal.SIGTERM, signal.SIGINT)[trial % 2]
+    for trial in range(len(KINDS) * trials):
+        number = KINDS[trial % len(KINDS)]
         run = lab.fresh()
         process = launch(train, lab.recipe, run, *LONG)
         while not run.joinpath("metrics.jsonl").exists():

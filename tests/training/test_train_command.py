@@ -304,7 +304,9 @@ def test_a_run_may_have_any_name(ivvit, recipe):
     assert json.loads(result.stdout)["iteration"] == 3
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)]
+)
 def test_signals_end_with_a_line_and_a_code(recipe, tmp_path, number, code):
     process = train_in_background(
         tmp_path, "--recipe", recipe, "--run", "run", "schedule.iterations=1000000"
