@@ -1,13 +1,17 @@
 """Memory of a training step, estimated from what autograd keeps."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.hooks import RemovableHandle
 
+from ivvit_cli.models.adapters.encoder import AdaptedEncoder
 from ivvit_cli.models.cost.fake import State, fake_state, run
 from ivvit_cli.models.joint import JointModel
 
@@ -21,6 +25,61 @@ def state_bytes(model: JointModel, optimiser: str) -> int:
     total = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return _FLOAT * (total + (1 + _MOMENTS[optimiser]) * trained)
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What autograd keeps in a training step on a number of inputs, in bytes.
+
+    Workspaces of kernels and the allocator's rounding are not in.
+
+    Args:
+        one, two: what it keeps for one input, and for two.
+    """
+
+    one: "Kept"
+    two: "Kept"
+
+    def until_backward(self, inputs: int, *, checkpointing: bool) -> int:
+        """Return what lies there when the backward pass begins.
+
+        Args:
+            checkpointing: each block keeps its input alone.
+        """
+        kept = self._of(inputs)
+        whole = sum(bytes_ for (_, what), bytes_ in kept.items() if what == "kept")
+        if not checkpointing:
+            return whole
+        working = {block for (block, what), bytes_ in kept.items() if what == "kept" and bytes_}
+        ends = sum(n for (block, what), n in kept.items() if what == "input" and block in working)
+        return kept.get((None, "kept"), 0) + ends
+
+    def of_block(self, inputs: int) -> int:
+        """Return what the block keeps that keeps most."""
+        kept = self._of(inputs)
+        return max((n for (block, what), n in kept.items() if block and what == "kept"), default=0)
+
+    def peak(self, inputs: int, *, checkpointing: bool) -> int:
+        """Estimate the most: gradients on their way through a block take about what it keeps."""
+        blocks = 2 if checkpointing else 1  # it is computed anew
+        held = self.until_backward(inputs, checkpointing=checkpointing)
+        return held + blocks * self.of_block(inputs)
+
+    def _of(self, inputs: int) -> "Kept":
+        more = {place: self.two[place] - self.one.get(place, 0) for place in self.two}
+        return {place: self.one.get(place, 0) + (inputs - 1) * more[place] for place in self.two}
+
+
+def keep_activations(
+    model: JointModel, shape: tuple[int, ...], dataset: str, *, bf16: bool = True
+) -> Activations:
+    """Count what autograd keeps of inputs of a shape, (3, H, W) or (T, 3, H, W).
+
+    Args:
+        bf16: under autocast.
+    """
+    one, two = (_kept(model, (batch, *shape), dataset, bf16) for batch in (1, 2))
+    return Activations(one, two)
 
 
 def activation_bytes(
@@ -41,13 +100,13 @@ def activation_bytes(
         bf16: under autocast.
         checkpointing: each block keeps its input alone, and one is recomputed at a time.
     """
-    two, one = (_kept(model, (batch, *shape), dataset, bf16) for batch in (2, 1))
-    kept = {place: two[place] - one.get(place, 0) for place in two}
-    if not checkpointing:
-        return sum(bytes_ for (_, what), bytes_ in kept.items() if what == "kept")
-    blocks = [bytes_ for (block, what), bytes_ in kept.items() if block and what == "kept"]
-    inputs = sum(bytes_ for (_, what), bytes_ in kept.items() if what == "input")
-    return kept[None, "kept"] + inputs + max(blocks)
+    kept = keep_activations(model, shape, dataset, bf16=bf16)
+    two, one = (
+        kept.until_backward(n, checkpointing=checkpointing)
+        + (kept.of_block(n) if checkpointing else 0)
+        for n in (2, 1)
+    )
+    return two - one
 
 
 Kept = dict[tuple[str | None, str], int]
@@ -59,7 +118,7 @@ def _kept(model: JointModel, shape: tuple[int, ...], dataset: str, bf16: bool) -
     model.train()
     with fake_state(model, trained=True) as state:
         ledger = _Ledger(state)
-        handles = ledger.watch(model.encoder.vit.blocks)
+        handles = ledger.watch(_rooms(model))
         autocast = torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext()
         with saved_tensors_hooks(ledger.pack, lambda tensor: tensor), autocast:
             run(model, state, shape, dataset)
@@ -69,12 +128,21 @@ def _kept(model: JointModel, shape: tuple[int, ...], dataset: str, bf16: bool) -
     return ledger.kept
 
 
+def _rooms(model: JointModel) -> list[nn.Module]:
+    """Return the modules each of whose calls is one block's, as checkpointing has it."""
+    encoder = model.encoder
+    if isinstance(encoder, AdaptedEncoder):
+        return list(encoder.adapters.values())
+    return list(encoder.vit.blocks)
+
+
 class _Ledger:
     """Counts each storage that autograd keeps, once, for the block that keeps it first."""
 
     def __init__(self, state: State) -> None:
         self.kept: Kept = defaultdict(int)
         self.block: str | None = None
+        self._calls = 0
         self._seen = {value.untyped_storage()._cdata for value in state.values()}
         self._alive: list[Tensor] = []  # so that no storage takes the place of a dead one
 
@@ -86,18 +154,21 @@ class _Ledger:
             self.kept[self.block, "kept"] += storage.nbytes()
         return tensor
 
-    def watch(self, blocks: nn.Sequential) -> list[RemovableHandle]:
-        handles = []
-        for name, block in blocks.named_children():
-            handles += [
-                block.register_forward_pre_hook(lambda _, args, name=name: self._enter(name, args)),
-                block.register_forward_hook(lambda *_: self._leave()),
-            ]
-        return handles
+    def watch(self, modules: Iterable[nn.Module]) -> list[RemovableHandle]:
+        return [
+            handle
+            for module in modules
+            for handle in (
+                module.register_forward_pre_hook(lambda _, args: self._enter(args)),
+                module.register_forward_hook(lambda *_: self._leave()),
+            )
+        ]
 
-    def _enter(self, name: str, args: tuple[Tensor, ...]) -> None:
-        self.block = name
-        self.kept[name, "input"] += args[0].nbytes
+    def _enter(self, args: tuple[Any, ...]) -> None:
+        self._calls += 1
+        self.block = str(self._calls)
+        tokens = next(arg for arg in args if isinstance(arg, Tensor))
+        self.kept[self.block, "input"] += tokens.nbytes
 
     def _leave(self) -> None:
         self.block = None
