@@ -79,7 +79,7 @@ def whole(value: Any, ranks: Ranks) -> Any:
     if isinstance(value, list):
         return [whole(each, ranks) for each in value]
     if isinstance(value, DTensor):
-        full = value.detach().full_tensor()
+        full: Tensor = value.full_tensor().detach()
         return full.cpu() if ranks.leads else None
     return value
 
