@@ -75,7 +75,7 @@ def explain(
     for name in document["files"]:
         console.print_text(console.clean(name))
     if recipe is not None:
-        console.next_step(shlex.join(["ivvit", "train", "--recipe", recipe]))
+        console.next_step(shlex.join(["ivvit", "train", "--recipe", recipe, *(overrides or [])]))
 
 
 def _subject(

@@ -12,6 +12,7 @@ from ivvit_cli.evaluation.protocol import clip_arguments
 from ivvit_cli.evaluation.targets import choose_heads
 from ivvit_cli.explaining.pictures import Pixels
 from ivvit_cli.models import InputSpec, JointModel, build_model, load_weights
+from ivvit_cli.models.weights import load_parts
 from ivvit_cli.prediction.files import find_media
 from ivvit_cli.prediction.heads import DEFAULTS, Head, Reading, make_heads
 from ivvit_cli.prediction.media import view_file
@@ -64,6 +65,7 @@ def subject_of_recipe(
     model = build_model(job.model, dict.fromkeys(job.data, 1))
     if source := job.model["weights"]:
         load_weights(model, source)
+    load_parts(model, job.parts)
     heads = []
     for name, spec in job.data.items():
         kind: Kind = "video" if spec.clip else "image"

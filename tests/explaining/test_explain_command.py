@@ -32,6 +32,7 @@ def root(tmp_path_factory):
         "films": tiny_runs.make_shards("videofolder", root / "films", root / "shards"),
     }
     tiny_runs.save_run(root / "run", shards)
+    tiny_runs.save_run(root / "other", shards, seed=5)
     write_video(root / "clip.mp4", tiny_runs.film(9, 48, 64, seed=4), fps=12)
     write_image(root / "photo.png", tiny_runs.picture(40, 60, seed=7))
     (root / "mine.yaml").write_text(RECIPE)
@@ -77,10 +78,19 @@ def test_an_image_has_no_film(explain, root, tmp_path):
 
 def test_a_recipe_needs_no_training(explain, root, tmp_path):
     args = ("--model", root / "mine.yaml", "--frames", 3, "-o", "here", "--map", "am-flow")
-    assert explain("clip.mp4", *args, "model.backbone_args.depth=1")[0] == 0
+    code, _, err = explain("clip.mp4", *args, "model.backbone_args.depth=1")
+    assert (code, err.rstrip().endswith("mine.yaml model.backbone_args.depth=1")) == (0, True)
     with np.load(tmp_path / "here/maps.npz") as arrays:
         assert set(arrays) == {"frames", "block_1"}
         assert len(arrays["frames"]) == 3
+
+
+def test_a_recipe_brings_parts_of_its_model(explain, root, tmp_path):
+    args = ("clip.mp4", "--model", root / "mine.yaml", "--frames", 3, "--blocks", 2, "-o")
+    part = f"model.parts={{encoder.vit.blocks.1.attn.*: {root / 'other'}}}"
+    assert [explain(*args, "fresh")[0], explain(*args, "theirs", part)[0]] == [0, 0]
+    fresh, theirs = (np.load(tmp_path / name / "maps.npz") for name in ("fresh", "theirs"))
+    assert not np.allclose(fresh["block_2"], theirs["block_2"])
 
 
 def test_nothing_is_overwritten(explain, root, tmp_path):
