@@ -135,7 +135,9 @@ def _move(word: str) -> str:
 def _smaller(words: list[str]) -> list[str]:
     """Return what makes a command small."""
     match words:
-        case [("train" | "explain" | "bench"), *rest] if {"--recipe", "--model"} & set(rest):
+        case ["bench", *_]:
+            return ["--seconds", "1", *TINY]
+        case [("train" | "explain"), *rest] if {"--recipe", "--model"} & set(rest):
             return TINY
         case ["table", name, *rest] if "smoke" in rest and "--rows" not in rest:
             return ["--rows", next(iter(load_table(name).rows))]

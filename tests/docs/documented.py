@@ -41,7 +41,7 @@ class Command:
     def simple(self) -> Iterator[list[str]]:
         """Yield the words of every command in the line, of a loop those of each turn.
 
-        What follows a redirection is left out; `$NAME` stays, but for a loop's own.
+        A file behind a redirection is left out; `$NAME` stays, but for a loop's own.
         """
         if loop := _LOOP.fullmatch(self.text.strip()):
             name, values, body = loop.groups()
@@ -52,11 +52,13 @@ class Command:
         lexer.whitespace_split = True
         words: list[str] = []
         for word in lexer:
-            if not set(word) <= set(";&|<>"):
+            if set(word) <= set("<>"):
+                next(lexer)
+            elif set(word) <= set(";&|"):
+                yield words
+                words = []
+            else:
                 words.append(word)
-                continue
-            yield words
-            words = [">"] if set(word) <= set("<>") else []
         yield words
 
 
@@ -65,16 +67,16 @@ def blocks(page: Path) -> Iterator[Block]:
     language, start, inside = None, 0, []
     for number, line in enumerate(page.read_text().splitlines(), 1):
         fence = _FENCE.match(line)
-        if fence and language in (None, "indented"):
+        if language == "indented" and line and not line.startswith("    "):
+            yield Block(page, start, language, inside)
+            language = None
+        if fence and language is None:
             language, start, inside = fence[1], number + 1, []
-        elif fence:
+        elif fence and language != "indented":
             yield Block(page, start, language, inside)
             language = None
         elif language is None and line.startswith("    "):
             language, start, inside = "indented", number, [line]
-        elif language == "indented" and line and not line.startswith("    "):
-            yield Block(page, start, language, inside)
-            language = None
         elif language is not None:
             inside.append(line)
     if language is not None:
