@@ -22,6 +22,10 @@ class BadMedia(InputError):
         self.reason = reason
 
 
+class DamagedRecord(InputError):
+    """A shard's record that is not what was written."""
+
+
 class ShardsMissing(IvvitError):
     """A folder that cannot be finished yet.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shards.convert.division import DIVISION_FILE
-from shards.convert.errors import ShardsMissing
+from shards.convert.errors import DamagedRecord, ShardsMissing
 from shards.convert.folder import index_name, remove_stale
 from shards.convert.items import Listing
 from shards.convert.media import sniff_kind
@@ -68,7 +68,7 @@ def finish(
             splits, merged = _write_all(out, listing, plans, records, options, tools)
         except FileNotFoundError:  # a record was taken away to be written anew
             continue
-        except InputError:  # a record is not what it was when its header was read
+        except DamagedRecord:  # a record is not what it was when its header was read
             if _unchanged(out, plans, records):
                 raise
             continue

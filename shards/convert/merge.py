@@ -47,7 +47,7 @@ def merge_records(path: Path, header: dict[str, Any], records: Sequence[Record])
     """Write a split's index from the records of its shards, a record at a time.
 
     Raises:
-        InputError: a record is damaged.
+        DamagedRecord: a record is not what was written.
         OSError: a record is gone, or the index cannot be written.
     """
     for record in records:

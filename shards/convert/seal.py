@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shards.errors import InputError
+from shards.convert.errors import DamagedRecord
 from shards.index import Layout
 
 _ROWS, _SEAL = "rows", "seal"  # sha256 of the rows; of the header, that one included
@@ -34,13 +34,13 @@ def check_seal(path: Path, layout: Layout) -> None:
     """Read a record whole.
 
     Raises:
-        InputError: it is not what was written.
+        DamagedRecord: it is not what was written.
     """
     with path.open("rb") as file:
         file.seek(layout.sample_place)
         rows = hashlib.file_digest(file, "sha256").hexdigest()
     if not is_sealed(layout.header) or layout.header[_ROWS] != rows:
-        raise InputError(
+        raise DamagedRecord(
             f"{path}: is damaged", hint="remove it; the same command then makes it anew"
         )
 
