@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from timm.models.hiera import Hiera
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from ivvit_cli.errors import UsageError
@@ -66,18 +68,24 @@ def explain(
             model.eval().encoder(x, dataset)
         wanted = _chosen(blocks, seen)
         values = _values(model, seen, wanted, kind, dataset, x, learned)
-    vit = model.encoder.vit
-    grids = {
-        number: to_grid(value, vit.num_prefix_tokens, vit.patch_embed.grid_size).cpu()
-        for number, value in values.items()
-    }
+    grids = {number: _grid(model.encoder.vit, number, values[number]).cpu() for number in wanted}
     return {number: BlockMap(grid.numpy(), _colours(grid)) for number, grid in grids.items()}
+
+
+def _grid(vit: VisionTransformer | Hiera, number: int, values: Tensor) -> Tensor:
+    """Lay what a block gives its tokens, (F, N) or (F, N, C), out as they lie in a frame."""
+    if not isinstance(vit, Hiera):
+        return to_grid(values, vit.num_prefix_tokens, vit.patch_embed.grid_size)
+    channels = values.view(*values.shape[:2], -1)
+    grid: Tensor = vit.reroll(channels, number - 1)  # (F, H, W, C)
+    return grid.view(*grid.shape[:3], *values.shape[2:])
 
 
 def _chosen(blocks: Sequence[int] | None, seen: Mapping[int, Seen]) -> list[int]:
     wanted = sorted(set(blocks or seen))
     if absent := [number for number in wanted if number not in seen]:
-        raise UsageError(f"block {absent[0]}: the model runs blocks 1 to {max(seen)}")
+        known = ", ".join(map(str, sorted(seen)))
+        raise UsageError(f"block {absent[0]}: there are maps of blocks {known}")
     return wanted
 
 
@@ -94,6 +102,8 @@ def _values(
     if kind == "attention":
         return {number: attention(seen[number], class_token=token) for number in wanted}
     if kind == "rollout":
+        if isinstance(model.encoder.vit, Hiera):
+            raise UsageError("rollout: is not defined where tokens are pooled between blocks")
         last = max(wanted)
         maps = rollout([seen[n] for n in range(1, last + 1)], class_token=token)
         return {number: maps[number - 1] for number in wanted}
@@ -102,9 +112,9 @@ def _values(
     if len(seen[wanted[0]].q) != x.shape[1]:
         raise UsageError("am-flow: needs attention within each frame, not over all frames at once")
     own = _own_flows(model, dataset) if learned else {}
-    plain = make_flow(model.encoder.vit, 0, "vanilla")
-    assert plain is not None
-    return {number: motion(seen[number], own.get(number, plain)) for number in wanted}
+    vit = model.encoder.vit
+    flows = {n: own.get(n) or make_flow(vit, n - 1, "vanilla") for n in wanted}
+    return {n: motion(seen[n], flow) for n, flow in flows.items() if flow is not None}
 
 
 def _own_flows(model: JointModel, dataset: str) -> dict[int, AmFlow]:

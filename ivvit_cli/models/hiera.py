@@ -46,11 +46,17 @@ def attend(attn: MaskUnitAttention, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     The queries and keys are (B, heads, N, D / heads).
     """
+    q, k, v = split(attn, x)
+    heads = F.scaled_dot_product_attention(q, k, v)
+    return attn.proj(heads.transpose(1, 2).flatten(2)), q, k
+
+
+def split(attn: MaskUnitAttention, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the queries, keys and values (B, heads, N, D / heads) of global attention."""
     batch, tokens, _ = x.shape
     qkv = attn.qkv(x).view(batch, tokens, 3, attn.heads, attn.head_dim).permute(2, 0, 3, 1, 4)
     q, k, v = (part.contiguous() for part in qkv.unbind(0))
-    heads = F.scaled_dot_product_attention(q, k, v)
-    return attn.proj(heads.transpose(1, 2).flatten(2)), q, k
+    return q, k, v
 
 
 def shortcut(block: HieraBlock, x: Tensor, normed: Tensor) -> Tensor:

@@ -148,12 +148,37 @@ def test_without_a_class_token_all_queries_count():
     np.testing.assert_allclose(values.sum((1, 2)), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("temporal", ["none", "am_flow"])
+def test_a_hiera_has_maps_where_its_attention_is_global(temporal):
+    model = make_hiera(KINDS[temporal])
+    x = torch.randn(1, 1, 3, 64, 64).repeat(1, 2, 1, 1, 1)
+    x[0, 1, :, 16:32, 32:48] += 3  # the token in row 1 and column 2 of 4
+    attended = explain(model, x, "d", kind="attention")
+    assert {n: each.values.shape for n, each in attended.items()} == {3: (2, 8, 8), 5: (2, 4, 4)}
+    values = explain(model, x, "d", kind="am-flow", learned=False, blocks=[5])[5].values
+    change = np.abs(values[0] - 1).sum(-1)
+    assert np.unravel_index(change.argmax(), change.shape) == (1, 2)
+    with pytest.raises(UsageError, match="rollout: is not defined where tokens are pooled"):
+        explain(model, x, "d", kind="rollout")
+    with pytest.raises(UsageError, match="block 1: there are maps of blocks"):
+        explain(model, x, "d", kind="attention", blocks=[1])
+
+
+def make_hiera(kind):
+    """A Hiera of 1, 2 and 2 blocks, whose attention is global from its third block on."""
+    torch.manual_seed(0)
+    args = {"img_size": 64, "embed_dim": 8, "stages": (1, 2, 2), "q_pool": 2,
+            "mask_unit_attn": (True, False, False), "mask_unit_size": (4, 4)}  # fmt: skip
+    section = {"backbone": "hiera_tiny_224", "backbone_args": args, "temporal": kind}
+    return build_model(section, {"d": 2}).eval()
+
+
 def test_what_cannot_be_shown_is_refused():
     with pytest.raises(UsageError, match="an image has none"):
         explain(make(KINDS["none"]), clip()[:, 0], "d", kind="am-flow")
     with pytest.raises(UsageError, match="attention within each frame"):
         explain(make(WHOLE["joint"]), clip(), "d", kind="am-flow")
-    with pytest.raises(UsageError, match="block 4: the model runs blocks 1 to 3"):
+    with pytest.raises(UsageError, match="block 4: there are maps of blocks 1, 2, 3"):
         explain(make(KINDS["none"]), clip(), "d", kind="attention", blocks=[4])
 
 
