@@ -96,7 +96,7 @@ def time_model(
 
 def _row(subject: Subject, name: str, mode: str, adds: int, clock: Clock, batch: int | None) -> Row:
     wanted = batch or _usual_batch(subject, name)
-    fits, times = _fitting(wanted, name, partial(_time_batch, subject, name, clock))
+    fits, times = largest_fitting(wanted, name, partial(_time_batch, subject, name, clock))
     forward, both = (spread([each / fits for each in lengths]) for lengths in times.pop("lengths"))
     return {
         "dataset": name,
@@ -137,7 +137,7 @@ def _time_batch(subject: Subject, name: str, clock: Clock, batch: int) -> Row:
     return {"lengths": lengths, "forward_peak_bytes": forward, "forward_backward_peak_bytes": both}
 
 
-def _fitting(batch: int, name: str, measure: Callable[[int], Row]) -> tuple[int, Row]:
+def largest_fitting(batch: int, name: str, measure: Callable[[int], Row]) -> tuple[int, Row]:
     """Return the largest batch that fits into memory, halved from `batch` on, and its row."""
     while True:
         try:
