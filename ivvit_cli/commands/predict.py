@@ -129,7 +129,7 @@ def _divide(window: float | None, hop: float | None, plot: Path | None) -> "Wind
     """Return the windows that the options ask for.
 
     Raises:
-        UsageError: seconds that are none, or an option that needs --window.
+        UsageError: seconds that are none, an option that needs --window, or a plot that is no .svg.
         InputError: the folder of the plot is not there.
     """
     from ivvit_cli.prediction.windows import MAX_SECONDS, Windows
@@ -141,6 +141,8 @@ def _divide(window: float | None, hop: float | None, plot: Path | None) -> "Wind
         if hop is not None or plot is not None:
             raise UsageError("--hop and --plot need --window")
         return None
+    if plot is not None and plot.suffix != ".svg":
+        raise UsageError(f"--plot {plot}: the name does not end in .svg")
     if plot is not None and not plot.parent.is_dir():
         raise InputError(f"{plot}: its folder does not exist")
     return Windows(window, window if hop is None else hop)

@@ -30,7 +30,7 @@ def read_names(stream: IO[bytes]) -> list[Path]:
     names = content.split(b"\0" if b"\0" in content else b"\n")
     paths = [Path(os.fsdecode(name)) for name in names if name]
     if not paths:
-        raise UsageError("- : no file is named on stdin", hint="find DIR -type f | ivvit predict -")
+        raise UsageError("-: no file is named on stdin", hint="find DIR -type f | ivvit predict -")
     return paths
 
 

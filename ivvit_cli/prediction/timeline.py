@@ -24,7 +24,7 @@ class Segment(Moment):
 def merge(moments: Sequence[Moment]) -> list[Segment]:
     """Merge adjacent windows of the same label.
 
-    Where two windows overlap, the border between their segments is half way between their middles.
+    Where two windows overlap, their segments meet in the middle of what they share.
     """
     runs: list[list[Moment]] = []
     for moment in moments:
@@ -47,7 +47,7 @@ def merge(moments: Sequence[Moment]) -> list[Segment]:
 
 
 def _border(before: Moment, after: Moment) -> float:
-    return (before.start + before.end + after.start + after.end) / 4
+    return (before.end + after.start) / 2
 
 
 def clock(seconds: float) -> str:
