@@ -15,16 +15,16 @@ from ivvit_cli.models.adapters.encoder import AdaptedEncoder
 from ivvit_cli.models.cost.fake import State, fake_state, run
 from ivvit_cli.models.joint import JointModel
 
-_FLOAT = 4  # bytes
+FLOAT = 4  # bytes
 # Gradients are one float per trained parameter; AdamW keeps two more, SGD with momentum one.
-_MOMENTS = {"adamw": 2, "sgd": 1}
+MOMENTS = {"adamw": 2, "sgd": 1}
 
 
 def state_bytes(model: JointModel, optimiser: str) -> int:
     """Return the bytes of weights, gradients and an optimiser's moments, all in float32."""
     total = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return _FLOAT * (total + (1 + _MOMENTS[optimiser]) * trained)
+    return FLOAT * (total + (1 + MOMENTS[optimiser]) * trained)
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,6 @@ class Activations:
         """Return what the block keeps that keeps most."""
         kept = self._of(inputs)
         return max((n for (block, what), n in kept.items() if block and what == "kept"), default=0)
-
-    def peak(self, inputs: int, *, checkpointing: bool) -> int:
-        """Estimate the most: gradients on their way through a block take about what it keeps."""
-        blocks = 2 if checkpointing else 1  # it is computed anew
-        held = self.until_backward(inputs, checkpointing=checkpointing)
-        return held + blocks * self.of_block(inputs)
 
     def _of(self, inputs: int) -> "Kept":
         more = {place: self.two[place] - self.one.get(place, 0) for place in self.two}

@@ -22,7 +22,7 @@ def _count_recurrent(
     return 2 * math.prod(steps[:2]) * (math.prod(inputs) + math.prod(hidden))
 
 
-_RECURRENT = {torch.ops.aten.mkldnn_rnn_layer: _count_recurrent}  # which torch does not count
+RECURRENT = {torch.ops.aten.mkldnn_rnn_layer: _count_recurrent}  # which torch does not count
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def count_multiply_adds(model: JointModel, shape: tuple[int, ...], dataset: str)
     """
     training = model.training
     model.eval()
-    counter = FlopCounterMode(display=False, custom_mapping=_RECURRENT)
+    counter = FlopCounterMode(display=False, custom_mapping=RECURRENT)
     with fake_state(model, trained=False) as state, torch.no_grad(), counter:
         run(model, state, (1, *shape), dataset)
     model.train(training)
