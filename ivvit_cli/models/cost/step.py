@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
+import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ivvit_cli.models.cost.fake import fake_state, run
@@ -136,6 +137,6 @@ def training_flops(
         with forward:
             loss = run(model, state, (1, *shape), dataset).sum()
         with backward:
-            loss.backward()
+            torch.autograd.backward(loss)
     model.train(training)
     return (1 + checkpointing) * forward.get_total_flops() + backward.get_total_flops()
