@@ -7,11 +7,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ivvit_cli import console
-from ivvit_cli.errors import IvvitError
+from ivvit_cli.errors import IvvitError, UsageError
+from shards.urls import is_url
 
 if TYPE_CHECKING:
     from shards.convert.errors import ShardsMissing
     from shards.convert.report import Report
+
+
+def path(text: str) -> Path:
+    """Return a place on this machine, where datasets are read and shards are written.
+
+    Raises:
+        UsageError: it is a URL, which a path would turn into the name of a folder.
+    """
+    if is_url(text):
+        raise UsageError(
+            f"{text}: is a URL, but datasets are read, and shards written, on this machine",
+            hint="copy the finished folder of shards there as it is; training reads it there",
+        )
+    return Path(text)
 
 
 def show(report: "Report", folder: Path, *, dry_run: bool, again: str) -> None:
@@ -30,7 +45,7 @@ def show(report: "Report", folder: Path, *, dry_run: bool, again: str) -> None:
         console.say(f"missing: parts {parts} ({shards}); whichever ends last finishes the folder")
         console.next_step(f"{again} --part {report.missing_shards[0] % count}/{count}")
     else:
-        console.next_step(f"ivvit data show {folder}")
+        console.next_step(shlex.join(["ivvit", "data", "show", str(folder)]))
 
 
 def _show_table(report: "Report", dry_run: bool) -> None:

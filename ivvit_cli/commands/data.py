@@ -147,7 +147,7 @@ def _mend(folder: str, report: "VerifyReport") -> str:
     first = f"{remove}; then " if damaged else ""
     if report.indexed:
         again = shlex.join(["ivvit", "data", "index", folder])
-        return f"fetch damaged tars again; {first}{again}"
+        return f"fetch damaged tars again, then {first}{again}"
     return f"{first}the ivvit shard command that made them makes what is gone anew"
 
 

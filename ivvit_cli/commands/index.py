@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ivvit_cli import console
+from ivvit_cli.sharding import path
 
 if TYPE_CHECKING:
     from shards.convert.foreign.index import Indexing
@@ -28,11 +29,14 @@ class OnBad(StrEnum):
     FAIL = "fail"
 
 
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of WebDataset tars.")]
+Folder = Annotated[
+    Path, typer.Argument(parser=path, metavar="DIR", help="A folder of WebDataset tars.")
+]
 Out = Annotated[
     Path | None,
     typer.Option(
         *("-o", "--out"),
+        parser=path,
         metavar="DIR",
         help="Where to write, with links to the tars (default: beside them).",
     ),

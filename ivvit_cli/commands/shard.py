@@ -11,7 +11,7 @@ import typer
 
 from ivvit_cli import console
 from ivvit_cli.errors import UsageError
-from ivvit_cli.sharding import command_line, parts_missing, show
+from ivvit_cli.sharding import command_line, parts_missing, path, show
 
 if TYPE_CHECKING:
     from shards.convert.conversion import Conversion
@@ -29,7 +29,9 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 Out = Annotated[
     Path | None,
-    typer.Option("-o", "--out", metavar="DIR", help="Folder of shards (default: data/NAME)."),
+    typer.Option(
+        *("-o", "--out"), parser=path, metavar="DIR", help="Folder of shards (default: data/NAME)."
+    ),
 ]
 ShortSide = Annotated[
     int | None,
@@ -104,7 +106,7 @@ OnBadItem = Annotated[
 def shard(
     context: typer.Context,
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help=f"One of {DATASETS}.")],
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Its folder or list.")],
+    source: Annotated[Path, typer.Argument(parser=path, metavar="SRC", help="Its folder or list.")],
     out: Out = None,
     fold: Fold = None,
     protocol: Protocol = None,

@@ -55,9 +55,10 @@ def make_part(number: int, count: int, name: str) -> Part:
     Raises:
         UsageError: there is no such part.
     """
+    if not count:
+        raise UsageError(f"part {name}: there is at least one part")
     if not 0 <= number < count:
-        last = max(count - 1, 0)
-        raise UsageError(f"part {name}: {count} parts are counted from 0 to {last}")
+        raise UsageError(f"part {name}: {count} parts are counted from 0 to {count - 1}")
     return Part(number, count)
 
 

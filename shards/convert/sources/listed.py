@@ -89,7 +89,8 @@ def list_entries(
             missing.append(Missing(source, entry.split))
     if not items:
         what = {"image": "images", "video": "videos"}[kind]
-        raise InputError(f"{root}: holds none of the {len(missing)} listed {what}", hint=layout)
+        lacks = f"holds none of the {len(missing)} listed {what}" if missing else f"lists no {what}"
+        raise InputError(f"{root}: {lacks}", hint=layout)
     return Listing(
         name=name,
         kind=kind,

@@ -34,6 +34,28 @@ def test_it_converts_and_tells_what_it_did(ivvit, tmp_path: Path, pets: Path) ->
     assert "next: ivvit data show out" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("shard", "imagefolder", "pets", "-o", "s3://bucket/pets"),
+        ("shard", "imagefolder", "https://host/pets"),
+        ("data", "index", "pets", "-o", "s3://bucket/pets"),
+        ("data", "index", "https://host/tars"),
+    ],
+)
+def test_a_url_is_no_folder_of_that_name(ivvit, tmp_path: Path, pets: Path, words) -> None:
+    done = ivvit(*words)
+    assert (done.code, "://" in done.stderr, "is a URL" in done.stderr) == (2, True, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["pets"]
+
+
+def test_the_next_command_can_be_pasted(ivvit, pets: Path) -> None:
+    assert (
+        "next: ivvit data show 'my shards'"
+        in ivvit("shard", "imagefolder", pets, "-o", "my shards").stderr
+    )
+
+
 def test_json_is_one_document(ivvit, tmp_path: Path, pets: Path) -> None:
     done = ivvit("shard", "imagefolder", pets, "-o", "out", "--json")
     size = (tmp_path / "out/pets-train-000000.tar").stat().st_size
