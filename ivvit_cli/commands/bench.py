@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ivvit_cli import console
+from ivvit_cli.completion import complete_recipe
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +17,12 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings to change.")
 ]
 Recipe = Annotated[
-    str, typer.Option(metavar="NAME|FILE", help="`ivvit recipe ls` lists the names.")
+    str,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="`ivvit recipe ls` lists the names.",
+        autocompletion=complete_recipe,
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Seconds = Annotated[

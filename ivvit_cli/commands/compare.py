@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ivvit_cli import console
+from ivvit_cli.completion import complete_run
 from ivvit_cli.errors import UsageError
 
 
@@ -14,7 +15,9 @@ def compare(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN RUN …", help="The runs; the others are compared with the first."
+            metavar="RUN RUN …",
+            help="The runs; the others are compared with the first.",
+            autocompletion=complete_run,
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ivvit_cli import console
+from ivvit_cli.completion import complete_run
 from ivvit_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +32,11 @@ class Frames(StrEnum):
 
 def evaluate(
     run: Annotated[
-        str, typer.Argument(help="RUN, RUN@best-DATASET, RUN@step-N, or a checkpoint's folder.")
+        str,
+        typer.Argument(
+            help="RUN, RUN@best-DATASET, RUN@step-N, or a checkpoint's folder.",
+            autocompletion=complete_run,
+        ),
     ],
     views: Annotated[
         str | None, typer.Option(help="CLIPSxCROPS per video, as in 10x3; an image has crops only.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ivvit_cli import console
+from ivvit_cli.completion import complete_recipe, complete_run
 from ivvit_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,11 +27,20 @@ def explain(
     file: Annotated[Path, typer.Argument(help="A video or an image.")],
     ckpt: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="RUN, RUN@best-DATASET, RUN@step-N, or a checkpoint."),
+        typer.Option(
+            metavar="RUN",
+            help="RUN, RUN@best-DATASET, RUN@step-N, or a checkpoint.",
+            autocompletion=complete_run,
+        ),
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option("--model", metavar="RECIPE", help="A recipe's model, not trained any more."),
+        typer.Option(
+            "--model",
+            metavar="RECIPE",
+            help="A recipe's model, not trained any more.",
+            autocompletion=complete_recipe,
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings of --model to change.")

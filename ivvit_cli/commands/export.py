@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ivvit_cli import console
+from ivvit_cli.completion import complete_run
 
 
 class Format(StrEnum):
@@ -23,7 +24,11 @@ class Format(StrEnum):
 
 def export(
     run: Annotated[
-        str, typer.Argument(help="RUN, RUN@best-DATASET, RUN@step-N, or a checkpoint's folder.")
+        str,
+        typer.Argument(
+            help="RUN, RUN@best-DATASET, RUN@step-N, or a checkpoint's folder.",
+            autocompletion=complete_run,
+        ),
     ],
     out: Annotated[
         Path,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ivvit_cli import console
+from ivvit_cli.completion import complete_recipe
 from ivvit_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +51,12 @@ def ls(
 
 def info(
     name: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A shipped recipe, or a recipe's file.")
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="A shipped recipe, or a recipe's file.",
+            autocompletion=complete_recipe,
+        ),
     ],
     overrides: Overrides = None,
     views: Annotated[
@@ -159,7 +165,13 @@ def import_(
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="A .safetensors file.")],
     recipe: Annotated[
-        str | None, typer.Option("--model", metavar="RECIPE", help="Fit them to its model.")
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="RECIPE",
+            help="Fit them to its model.",
+            autocompletion=complete_recipe,
+        ),
     ] = None,
     backbone: Annotated[
         str | None, typer.Option(metavar="NAME", help="Fit them to this backbone, frame by frame.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ivvit_cli import console
+from ivvit_cli.completion import complete_run
 from ivvit_cli.errors import EnvironmentFault, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ def predict(
     ckpt: Annotated[
         str,
         typer.Option(
-            metavar="RUN", help="RUN, RUN@best-DATASET, RUN@step-N, or a checkpoint's folder."
+            metavar="RUN",
+            help="RUN, RUN@best-DATASET, RUN@step-N, or a checkpoint's folder.",
+            autocompletion=complete_run,
         ),
     ],
     head: Annotated[

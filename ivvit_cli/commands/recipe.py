@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ivvit_cli import console
+from ivvit_cli.completion import complete_recipe
 from ivvit_cli.errors import EnvironmentFault, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
     from ivvit_cli.training.data import DataSpec
     from ivvit_cli.training.job import Job
 
-Name = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A shipped recipe or a file.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME|FILE", help="A shipped recipe or a file.", autocompletion=complete_recipe
+    ),
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings to change.")
 ]

@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from ivvit_cli import console
+from ivvit_cli.completion import complete_run
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run.")],
+    run: Annotated[Path, typer.Argument(help="A run.", autocompletion=complete_run)],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FILE", help="(default: RUN/report.html)")
     ] = None,

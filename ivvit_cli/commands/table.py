@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ivvit_cli import console
+from ivvit_cli.completion import complete_table
 from ivvit_cli.errors import IvvitError, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,12 @@ class Scale(StrEnum):
 
 def table(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME|FILE]", help="A table (default: list them).")
+        str | None,
+        typer.Argument(
+            metavar="[NAME|FILE]",
+            help="A table (default: list them).",
+            autocompletion=complete_table,
+        ),
     ] = None,
     rows: Annotated[
         list[str] | None, typer.Option("--rows", metavar="ROW", help="Only this row (repeatable).")

@@ -7,16 +7,26 @@ from typing import Annotated, Any
 import typer
 
 from ivvit_cli import console
+from ivvit_cli.completion import complete_recipe, complete_resumed
 from ivvit_cli.errors import RunInterrupted, UsageError
 
 
 def train(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RUN|KEY=VALUE", help="Overrides; with --resume also the RUN."),
+        typer.Argument(
+            metavar="RUN|KEY=VALUE",
+            help="Overrides; with --resume also the RUN.",
+            autocompletion=complete_resumed,
+        ),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="`ivvit recipe ls` lists the names.")
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="`ivvit recipe ls` lists the names.",
+            autocompletion=complete_recipe,
+        ),
     ] = None,
     run: Annotated[
         Path | None,
