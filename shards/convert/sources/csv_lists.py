@@ -25,8 +25,25 @@ def list_items(source: str, root: Path, *, fold: int = 1) -> Listing:
     Raises:
         InputError: there is no list, a line of it is damaged, or no file is on the disk.
     """
-    rows = [row for table in find_tables(root, LAYOUT) for row in _rows(table)]
+    rows = [row for table in find_tables(root, LAYOUT) for row in _checked(list(_rows(table)))]
     return list_rows(source, _kind(rows), root, rows, LAYOUT)
+
+
+def _checked(rows: list[Row]) -> list[Row]:
+    """Refuse a header with other names, which would pass for a missing file of a class of its own.
+
+    Raises:
+        InputError: the first line names no file, and a label that no other line has.
+    """
+    first, labels = rows[0] if rows else None, {row.label for row in rows[1:]}
+    if first is None or not labels or first.label in labels or first.label.isdecimal():
+        return rows
+    if first.path.suffix or first.path.exists():
+        return rows
+    raise InputError(
+        f"{first.place}: `{first.path.name}`, `{first.label}` looks like a header",
+        hint="name its columns path and label, and split, start and end if it has them",
+    )
 
 
 def _rows(table: Table) -> Iterator[Row]:

@@ -49,6 +49,16 @@ def test_a_csv_with_a_header_names_labels_and_splits(clips: Path) -> None:
     assert listing.duplicates == {"train": 1}
 
 
+@pytest.mark.parametrize("labels", [("jump", "run"), ("10", "2")])
+def test_a_header_with_other_names_is_no_class(clips: Path, labels: tuple[str, str]) -> None:
+    lines = f"videos/jump.mp4,{labels[0]}\nvideos/my run.mp4,{labels[1]}\n"
+    (clips / "list.csv").write_text(f"video,label\n{lines}")
+    with pytest.raises(InputError, match="csv:1: `video`, `label` looks like a header"):
+        list_source("csv", clips / "list.csv")
+    (clips / "list.csv").write_text(f"gone.mp4,label\n{lines}")
+    assert len(list_source("csv", clips / "list.csv").missing) == 1
+
+
 def test_a_file_with_two_labels_is_two_samples(clips: Path) -> None:
     (clips / "a.csv").write_text("videos/jump.mp4,up\nvideos/jump.mp4,down\n")
     listing = list_source("csv", clips / "a.csv")
