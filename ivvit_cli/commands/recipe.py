@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,16 +29,34 @@ Overrides = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
-def ls(as_json: Json = False) -> None:
-    """List the recipes that come with ivvit.
+def ls(
+    pattern: Annotated[
+        str | None, typer.Argument(help="A recipe's name, in which * is anything.")
+    ] = None,
+    costs: Annotated[
+        bool, typer.Option("--costs", help="With parameters, and multiply-adds of a view.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the recipes that come with ivvit, and what their models cost.
+
+    Parameters count the heads of the published datasets. Multiply-adds are counted as in
+    TimeSformer, CoVeR and AM Flow, and without attention's products as in TokenShift and MSCA.
 
     Examples:
       ivvit recipe ls
+      ivvit recipe ls 'am-flow-*' --costs
       ivvit recipe ls --json
     """
     from ivvit_cli.recipes_dir import shipped_recipes
 
-    entries = [_entry(name) for name in shipped_recipes()]
+    names = [name for name in shipped_recipes() if fnmatch(name, pattern or "*")]
+    if not names:
+        raise UsageError(f"no recipe is named {pattern}", hint="`ivvit recipe ls` lists them all")
+    if costs:
+        _list_costs(names, as_json)
+        return
+    entries = [_entry(name) for name in names]
     if as_json:
         console.print_json(entries)
         return
@@ -47,6 +66,23 @@ def ls(as_json: Json = False) -> None:
     ]
     console.table("Recipes", ["name", "datasets", "temporal", "description"], rows)
     console.next_step("ivvit recipe show NAME, or ivvit train --recipe NAME")
+
+
+def _list_costs(names: Sequence[str], as_json: bool) -> None:
+    from ivvit_cli.config import load_recipe
+    from ivvit_cli.tables.costs import COLUMNS, cost_of
+
+    found = {}
+    with console.progress("costs", len(names), "recipes") as bar:
+        for name in names:
+            found[name] = cost_of(load_recipe(name))
+            bar.advance()
+    if as_json:
+        console.print_json([_entry(name) | cost.document() for name, cost in found.items()])
+        return
+    rows = [(name, *cost.cells()) for name, cost in found.items()]
+    console.table("What recipes cost", ["name", *COLUMNS], rows)
+    console.next_step("ivvit model info NAME")
 
 
 def _entry(name: str) -> dict[str, Any]:

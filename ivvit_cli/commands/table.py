@@ -44,7 +44,8 @@ def table(
         Path | None, typer.Option(metavar="DIR", help="Of the runs (default: runs/tables/NAME).")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show the rows and their recipes.")
+        bool,
+        typer.Option("--dry-run", help="Only show the rows, their recipes and what they cost."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -73,13 +74,13 @@ def table(
         _show_plan(plan, as_json)
         return
     prepare(plan)
-    results = []
+    results = {}
     with console.progress("table", len(plan.rows), "rows") as bar:
         for row in plan.rows:
-            results.append(run_row(plan, row))
+            results[row] = run_row(plan, row)
             bar.advance()
     _show(plan, results, as_json)
-    failed = sum(bool(result.fault) for result in results)
+    failed = sum(bool(result.fault) for result in results.values())
     if failed:
         raise IvvitError(f"{failed} of {len(results)} rows failed")
 
@@ -106,51 +107,58 @@ def _list(as_json: bool) -> None:
 
 
 def _show_plan(plan: "TablePlan", as_json: bool) -> None:
-    entries = []
+    from ivvit_cli.tables.costs import COLUMNS, cost_of
+
+    entries, lines = [], []
     for name in plan.rows:
-        recipe, row = plan.recipe(name), plan.table.rows[name]
-        source = plan.table.rows[row.of] if row.of else row
+        recipe, row, source = plan.recipe(name), plan.table.rows[name], plan.table.source_of(name)
+        cost = cost_of(recipe)
         entries.append(
             {
                 "row": name,
                 "recipe": source.recipe,
                 "set": list(source.set),
+                "start": source.start,
                 "frames": row.frames,
                 "datasets": list(recipe.data),
                 "run": str(plan.run_of(name)),
-                "printed": dict(row.printed),
+                **row.model_dump(include={"printed", "top5", "gains", "note"}),
+                **cost.document(),
             }
         )
+        start = [f"the weights of {source.start}"] if source.start else []
+        changes = " ".join([*source.set, *start])
+        lines.append((name, source.recipe, changes, ", ".join(recipe.data), *cost.cells()))
     if as_json:
         console.print_json(entries)
         return
-    table = [
-        (each["row"], each["recipe"], " ".join(each["set"]), ", ".join(each["datasets"]))
-        for each in entries
-    ]
-    console.table(plan.table.title, ["row", "recipe", "with", "datasets"], table)
-    if plan.table.lacks:
-        console.say(f"nobody outside has: {plan.table.lacks}")
+    columns = ["row", "recipe", "with", "datasets", *COLUMNS]
+    console.table(plan.table.title, columns, lines)
+    _remark(plan)
 
 
-def _show(plan: "TablePlan", results: "list[RowResult]", as_json: bool) -> None:
+def _show(plan: "TablePlan", results: "dict[str, RowResult]", as_json: bool) -> None:
+    from ivvit_cli.tables.lines import lines_of
+
     scale = "smoke" if plan.smoke else "full"
     if as_json:
-        rows = {each.name: _document(each) for each in results}
+        rows = {name: _document(each) for name, each in results.items()}
         console.print_json({"title": plan.table.title, "scale": scale, "rows": rows})
         return
-    table = []
-    for each in results:
-        for dataset, printed in each.row.printed.items():
-            ours = each.ours.get(dataset)
-            shown = "" if ours is None else f"{ours:.2f}"
-            less = "" if ours is None or plan.smoke else f"{ours - printed:+.2f}"
-            table.append((each.name, dataset, f"{printed:.2f}", shown, less))
     what = "ours (smoke: no result)" if plan.smoke else "ours"
-    console.table(plan.table.title, ["row", "dataset", "printed", what, "difference"], table)
-    for each in results:
+    lines = [line.cells(plan.smoke) for line in lines_of(results, plan.table.metric)]
+    columns = ["row", "dataset", "measure", "printed", what, "difference"]
+    console.table(plan.table.title, columns, lines)
+    for name, each in results.items():
         if each.fault:
-            console.warn(f"{each.name}: {each.fault}")
+            console.warn(f"{name}: {each.fault}")
+    _remark(plan)
+
+
+def _remark(plan: "TablePlan") -> None:
+    for name in plan.rows:
+        if note := plan.table.rows[name].note:
+            console.say(f"{name}: {note}")
     if plan.table.lacks:
         console.say(f"nobody outside has: {plan.table.lacks}")
 
@@ -158,7 +166,8 @@ def _show(plan: "TablePlan", results: "list[RowResult]", as_json: bool) -> None:
 def _document(result: "RowResult") -> dict[str, Any]:
     return {
         "run": str(result.run),
-        "printed": dict(result.row.printed),
+        **result.row.model_dump(include={"printed", "top5", "gains", "note"}),
         "ours": result.ours,
+        "ours_top5": result.top5,
         "fault": result.fault,
     }

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,18 @@ from ivvit_cli.training.folder import RECIPE_FILE
 
 @dataclass
 class RowResult:
-    """A row: the printed numbers, ours in percent by dataset, and what went wrong, if it did."""
+    """A row: the printed numbers, ours in percent by dataset, and what went wrong, if it did.
+
+    Attributes:
+        ours: the table's metric.
+        top5: beside it.
+    """
 
     name: str
     row: TableRow
     run: Path
     ours: dict[str, float] = field(default_factory=dict)
+    top5: dict[str, float] = field(default_factory=dict)
     fault: str = ""
 
 
@@ -43,29 +49,48 @@ class TablePlan:
     smoke: bool
     data: Mapping[str, str]
 
+    @property
+    def views(self) -> str:
+        """The views of an evaluation."""
+        return "1x1" if self.smoke else self.table.views
+
     def recipe(self, name: str) -> Recipe:
         """Return a row's recipe, whole or small.
 
         Raises:
             RecipeError: it does not exist, or its settings do not fit.
         """
-        row = self.table.rows[name]
-        row = self.table.rows[row.of] if row.of else row
+        row = self.table.source_of(name)
         recipe = load_recipe(row.recipe, list(row.set))
         if self.smoke:
-            return validate(shrink(recipe, self.folder / "data"))
-        moved = [
-            f"data.{each}.shards={place}"
-            for each, place in self.data.items()
-            if each in recipe.data
-        ]
-        return load_recipe(row.recipe, [*row.set, *moved])
+            values = shrink(recipe, self.folder / "data")
+        else:
+            values = recipe.model_dump(mode="json")
+            for dataset in self.data.keys() & recipe.data.keys():
+                values["data"][dataset]["shards"] = self.data[dataset]
+        if row.start:
+            values["model"]["weights"] = f"run:{self.run_of(row.start)}"
+        return validate(values)
 
     def run_of(self, name: str) -> Path:
         """Return the folder of a row's run."""
         row = self.table.rows[name]
         kept = "".join(c if c.isalnum() or c in "-." else "-" for c in (row.of or name))
         return self.folder / "runs" / kept
+
+    def runs(self) -> Iterator[str]:
+        """Yield the rows that have to be trained: what those wanted are of, and start from."""
+        for name in self.rows:
+            each = self.table.rows[name].of or name
+            while each:
+                yield each
+                each = self.table.rows[each].start
+
+    def datasets_of(self, name: str) -> set[str]:
+        """Return the datasets on which a row has a number, or another is compared with it."""
+        row = self.table.rows[name]
+        others = (each.gains.get(name, {}) for each in self.table.rows.values())
+        return {*row.printed, *row.top5}.union(*row.gains.values(), *others)
 
 
 def plan_table(
@@ -85,9 +110,8 @@ def plan_table(
 def prepare(plan: TablePlan) -> None:
     """Make the stand-ins of a small table; a table of real data needs nothing."""
     if plan.smoke:
-        sources = (plan.table.rows[plan.table.rows[n].of or n] for n in plan.rows)
-        recipes = [load_recipe(row.recipe, list(row.set)) for row in sources]
-        make_data(recipes, plan.folder / "data")
+        rows = [plan.table.rows[name] for name in plan.runs()]
+        make_data([load_recipe(row.recipe, list(row.set)) for row in rows], plan.folder / "data")
 
 
 def run_row(plan: TablePlan, name: str) -> RowResult:
@@ -97,28 +121,29 @@ def run_row(plan: TablePlan, name: str) -> RowResult:
     """
     row, run = plan.table.rows[name], plan.run_of(name)
     result = RowResult(name, row, run)
-    recipe = plan.recipe(name)
-    total = recipe.schedule.iterations
-    if not _is_trained(run, total):
-        fault = _call(_train(plan, name, run, recipe))
-        if fault:
-            result.fault = fault
-            return result
-    result.ours = _figures(run, row, plan)
-    if not result.ours.keys() >= row.printed.keys():
-        views = "1x1" if plan.smoke else plan.table.views
-        result.fault = _call(["eval", str(run), "--views", views, "--frames", row.frames])
-        result.ours = _figures(run, row, plan)
+    result.fault = _train(plan, row.of or name)
+    if result.fault:
+        return result
+    _fill(result, plan)
+    if not result.ours.keys() >= plan.datasets_of(name):
+        result.fault = _call(["eval", str(run), "--views", plan.views, "--frames", row.frames])
+        _fill(result, plan)
     return result
 
 
-def _train(plan: TablePlan, name: str, run: Path, recipe: Recipe) -> list[str]:
+def _train(plan: TablePlan, name: str) -> str:
+    """Train a row to its end, after the one that it starts from, and return what went wrong."""
+    start, run, recipe = plan.table.rows[name].start, plan.run_of(name), plan.recipe(name)
+    if start and (fault := _train(plan, start)):
+        return f"{start}: {fault}"
+    if _is_trained(run, recipe.schedule.iterations):
+        return ""
     if (run / RECIPE_FILE).is_file():
-        return ["train", "--resume", str(run)]
+        return _call(["train", "--resume", str(run)])
     file = plan.folder / "recipes" / f"{run.name}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(dump_recipe(recipe))
-    return ["train", "--recipe", str(file), "--run", str(run)]
+    return _call(["train", "--recipe", str(file), "--run", str(run)])
 
 
 def _is_trained(run: Path, total: int | None) -> bool:
@@ -139,16 +164,14 @@ def _call(words: list[str]) -> str:
     return lines[-1].removeprefix("error: ") if lines else f"exit code {done.returncode}"
 
 
-def _figures(run: Path, row: TableRow, plan: TablePlan) -> dict[str, float]:
-    """Return top-1 by dataset of the evaluations under the table's protocol."""
-    views = "1x1" if plan.smoke else plan.table.views
+def _fill(result: RowResult, plan: TablePlan) -> None:
+    """Take a row's numbers from the evaluations under the table's protocol."""
     try:
-        records = read_run(run).evaluations.values()
+        records = read_run(result.run).evaluations.values()
     except InputError:
-        return {}
-    wanted: dict[str, Any] = {"views": views, "frames": row.frames}
-    return {
-        record.dataset: float(record.figures["top1"])
-        for record in records
-        if wanted.items() <= dict(record.figures["protocol"]).items()
-    }
+        return
+    wanted: dict[str, Any] = {"views": plan.views, "frames": result.row.frames}
+    for record in records:
+        if wanted.items() <= dict(record.figures["protocol"]).items():
+            result.ours[record.dataset] = float(record.figures[plan.table.metric])
+            result.top5[record.dataset] = float(record.figures["top5"])

@@ -12,28 +12,58 @@ from ivvit_cli.config.load import validate
 from ivvit_cli.config.tables import load_table
 from ivvit_cli.errors import RecipeError
 from ivvit_cli.models import build_model
-from ivvit_cli.recipes_dir import shipped_tables
+from ivvit_cli.recipes_dir import shipped_recipes, shipped_tables
+from ivvit_cli.tables.lines import lines_of
+from ivvit_cli.tables.run import RowResult
 from ivvit_cli.tables.smoke import shrink
 
-ROWS = [
-    (table, name)
-    for table in shipped_tables()
-    for name, row in load_table(table).rows.items()
+TABLES = {name: load_table(name) for name in shipped_tables()}
+ROWS = {
+    (row.recipe, row.set): f"{table}: {name}"  # rows that are alike are tried once
+    for table, each in TABLES.items()
+    for name, row in each.rows.items()
     if row.recipe
-]
+}
+RECIPES = {(name, ()): name for name in shipped_recipes()}
 
 
-@pytest.mark.parametrize(("table", "name"), ROWS)
-def test_every_row_is_a_recipe_that_builds_large_and_small(table, name, tmp_path):
-    row = load_table(table).rows[name]
-    recipe = load_recipe(row.recipe, list(row.set))
-    assert row.printed.keys() <= recipe.data.keys()
+@pytest.mark.parametrize(("name", "changes"), ROWS, ids=ROWS.values())
+def test_every_row_is_a_recipe_that_builds_small(name, changes, tmp_path):
+    recipe = load_recipe(name, list(changes))
     small = validate(shrink(recipe, tmp_path))
     assert small.model.temporal.kind == recipe.model.temporal.kind
     assert small.schedule.kind == recipe.schedule.kind
     with torch.device("meta"):
-        for each in (recipe, small):
-            build_model(each.model.model_dump(), dict.fromkeys(each.data, 3))
+        build_model(small.model.model_dump(), dict.fromkeys(small.data, 3))
+
+
+CHECKED = RECIPES | ROWS
+
+
+@pytest.mark.parametrize(("name", "changes"), CHECKED, ids=CHECKED.values())
+def test_every_recipe_and_row_passes_its_check(name, changes, tmp_path, monkeypatch, capsys):
+    """`ivvit recipe check` builds the whole model, without memory for its weights."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("IVVIT_DATA", raising=False)
+    assert app.run(["recipe", "check", name, *changes, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["model"]["parameters"] > 0
+    assert {each["state"] for each in found["datasets"].values()} == {"no shards yet"}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_s_numbers_are_of_datasets_that_its_rows_have(name):
+    table = TABLES[name]
+    assert table.source
+    assert shipped_tables()[name].read_text().startswith("# ")
+    for row_name, row in table.rows.items():
+        source = table.source_of(row_name)
+        datasets = load_recipe(source.recipe, list(source.set)).data.keys()
+        assert row.printed.keys() | row.top5.keys() <= datasets, row_name
+        for other, gains in row.gains.items():
+            theirs = table.source_of(other)
+            assert gains.keys() <= datasets, row_name
+            assert gains.keys() <= load_recipe(theirs.recipe, list(theirs.set)).data.keys()
 
 
 def test_a_row_of_a_row_is_its_run():
@@ -41,10 +71,16 @@ def test_a_row_of_a_row_is_its_run():
     assert (rows["K400 reversed"].of, rows["K400 reversed"].frames) == ("K400", "reverse")
 
 
-def test_every_table_says_where_it_is_printed():
-    for name in shipped_tables():
-        assert load_table(name).source
-        assert shipped_tables()[name].read_text().startswith("# ")
+def test_printed_gains_are_the_differences_of_printed_numbers():
+    """Where CoVeR prints both; K400 83.1 and 80.7, and 2.4."""
+    rows, seen = load_table("cover-1").rows, 0
+    for row in rows.values():
+        for other, gains in row.gains.items():
+            for dataset, gain in gains.items():
+                difference = row.printed[dataset] - rows[other].printed[dataset]
+                assert difference == pytest.approx(gain)
+                seen += 1
+    assert seen == 4
 
 
 @pytest.mark.parametrize(
@@ -60,6 +96,14 @@ def test_every_table_says_where_it_is_printed():
         (
             "title: a\nsource: b\nrows:\n  x: {recipe: demo, printed: {a: 101}}\n",
             "rows.x.printed.a: must be at most 100.0, not 101",
+        ),
+        (
+            "title: a\nsource: b\nrows:\n  x: {recipe: demo, start: x, printed: {}}\n",
+            "mine.yaml:4: rows.x.start: no row 'x' with a recipe stands above",
+        ),
+        (
+            "title: a\nsource: b\nrows:\n  x: {recipe: demo, printed: {}, gains: {y: {a: 1}}}\n",
+            "rows.x.gains: no row 'y'",
         ),
     ],
 )
@@ -78,7 +122,13 @@ rows:
     recipe: iv-vit-small
     set: ["data.tiny-imagenet=null"]
     printed: {cifar100: 50, ucf101: 60}
+    top5: {ucf101: 90}
   backwards: {of: joint, frames: reverse, printed: {ucf101: 40}}
+  moved:
+    recipe: iv-vit-small-probe
+    start: joint
+    printed: {}
+    gains: {joint: {ucf101: 5}}
 """
 
 
@@ -91,22 +141,38 @@ def here(tmp_path, monkeypatch):
 
 
 def test_a_small_table_runs_and_goes_on(here, capsys):
-    command = ["table", "mine.yaml", "--scale", "smoke", "--rows", "joint", "--rows", "backwards"]
-    assert app.run([*command, "--json"]) == 0
+    """A row that starts from another trains that one first; what is there is not done again."""
+    command = ["table", "mine.yaml", "--scale", "smoke", "--rows", "backwards"]
+    assert app.run([*command, "--rows", "moved", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
-    assert rows["joint"]["ours"].keys() == {"cifar100", "ucf101"}
-    assert rows["backwards"]["ours"].keys() == {"ucf101"} | rows["joint"]["ours"].keys()
-    assert rows["joint"]["run"] == rows["backwards"]["run"]
-    run = here / rows["joint"]["run"]
+    assert rows["moved"]["ours"].keys() == {"ucf101"}
+    assert rows["backwards"]["ours"].keys() == rows["backwards"]["ours_top5"].keys()
+    run = here / rows["backwards"]["run"]
+    assert f"run:{run.relative_to(here)}" in (here / rows["moved"]["run"] / "log.txt").read_text()
     before = (run / "checkpoints/last/meta.json").stat().st_mtime_ns
     shutil.rmtree(run / "eval/ucf101-val-1x1-reverse")
     assert app.run(command) == 0
     out, _ = capsys.readouterr()
-    lines = [line.split("  ")[0] for line in out.splitlines()]
-    assert lines.count("joint") == 2
+    assert [line.split("  ")[0] for line in out.splitlines()] == ["row", "backwards"]
     assert "smoke: no result" in out
     assert (run / "checkpoints/last/meta.json").stat().st_mtime_ns == before
     assert (run / "eval/ucf101-val-1x1-reverse/metrics.json").is_file()
+
+
+def test_a_gain_is_the_difference_of_two_rows(here):
+    rows = load_table("mine.yaml").rows
+    results = {
+        "joint": RowResult("joint", rows["joint"], here, {"ucf101": 61.0}, {"ucf101": 88.0}),
+        "moved": RowResult("moved", rows["moved"], here, {"ucf101": 64.5}),
+    }
+    assert [line.cells(smoke=False) for line in lines_of(results, "top1")] == [
+        ("joint", "cifar100", "top1", "50.00", "", ""),
+        ("joint", "ucf101", "top1", "60.00", "61.00", "+1.00"),
+        ("joint", "ucf101", "top5", "90.00", "88.00", "-2.00"),
+        ("moved", "ucf101", "top1 over joint", "+5.00", "+3.50", "-1.50"),
+    ]
+    (alone,) = lines_of({"moved": results["moved"]}, "top1")
+    assert alone.ours is None
 
 
 def test_a_table_lists_what_it_would_do(here, capsys):
@@ -114,6 +180,9 @@ def test_a_table_lists_what_it_would_do(here, capsys):
     plan = json.loads(capsys.readouterr().out)
     assert plan[0]["datasets"] == ["kinetics400"]
     assert plan[3]["set"] == []
+    # CoVeR prints 431 M, and 17.6 T of three views.
+    assert plan[3]["parameters"] == pytest.approx(431.88e6, rel=1e-5)
+    assert plan[3]["views"]["16 frames"]["multiply_adds"] * 3 == pytest.approx(17.6e12, rel=5e-3)
     assert app.run(["table", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)) == set(shipped_tables())
     assert app.run(["table", "cover-5", "--rows", "x"]) == 2
@@ -121,11 +190,12 @@ def test_a_table_lists_what_it_would_do(here, capsys):
 
 
 def test_a_row_that_fails_costs_its_line(here, capsys):
-    """Without shards every row fails, and says why."""
-    assert app.run(["table", "mine.yaml", "--rows", "joint"]) == 1
+    """Without shards every row fails, and says why; so does one that starts from such a row."""
+    assert app.run(["table", "mine.yaml", "--rows", "joint", "--rows", "moved"]) == 1
     out, err = capsys.readouterr()
     assert "warning: joint: there are no finished shards of data.cifar100" in err
-    assert "error: 1 of 1 rows failed" in err
+    assert "warning: moved: joint: there are no finished shards of data.cifar100" in err
+    assert "error: 2 of 2 rows failed" in err
     assert "50.00" in out
     moved = ["--data", f"ucf101={here}/none", "--data", "elsewhere=x"]
     assert app.run(["table", "mine.yaml", "--rows", "joint", *moved, "--runs", "other"]) == 1
