@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,25 @@ def options(tree: Any) -> set[str]:
 
 
 ALL_OPTIONS = options(get_command(app.app))
+
+
+def helps(tree: Any) -> Iterator[str]:
+    """Yield the help of a command and of those below it."""
+    yield tree.help or ""
+    for command in getattr(tree, "commands", {}).values():
+        yield from helps(command)
+
+
+def test_the_examples_of_every_command_name_options_that_exist() -> None:
+    texts = [text.partition("Examples:")[2] for text in helps(get_command(app.app))]
+    lines = [line for text in texts for line in text.splitlines() if line.strip()]
+    unknown = []
+    for line in lines:
+        for words in Command(ROOT, 0, line).simple():
+            rest = launched(words[1:]) if words[0] == "torchrun" else words[1:]
+            unknown += [f"{line}: {fault}" for fault in faults(rest) if words[0] != "find"]
+    assert len(lines) > 50
+    assert unknown == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
