@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from ivvit_cli.exporting.folder import new_folder
 from ivvit_cli.exporting.subject import Subject, load_subject
+from ivvit_cli.models.weights.files import save_tensors
 from ivvit_cli.runs import META_FILE, WEIGHTS_FILE
 from ivvit_cli.training.checkpoint import write_meta
 
@@ -37,6 +36,6 @@ def write_checkpoint(subject: Subject, folder: Path) -> None:
     Raises:
         OSError, SafetensorError: the disk is full or fails.
     """
-    save_file(subject.model.state_dict(), folder / WEIGHTS_FILE)
+    save_tensors(subject.model.state_dict(), folder / WEIGHTS_FILE)
     document = subject.meta.model_dump(mode="json", by_alias=True) | {"frozen": None}
     write_meta(folder, document, (WEIGHTS_FILE,))

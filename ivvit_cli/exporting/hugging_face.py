@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from ivvit_cli.exporting.card import write_card
 from ivvit_cli.exporting.checkpoint import Notes, write_checkpoint
 from ivvit_cli.exporting.folder import new_folder
@@ -18,6 +16,7 @@ from ivvit_cli.exporting.hugging_names import (
 )
 from ivvit_cli.exporting.subject import Subject, frames_of, load_subject
 from ivvit_cli.meta import HeadMeta, InputMeta
+from ivvit_cli.models.weights.files import save_tensors
 from ivvit_cli.models.weights.repository import CONFIG_FILE
 from ivvit_cli.runs import WEIGHTS_FILE
 
@@ -63,7 +62,7 @@ def _write_theirs(subject: Subject, found: Architecture, folder: Path) -> None:
     frames = frames_of(head)
     tensors = name_tensors(subject.model, dataset, found, frames)
     # transformers refuses a file without this word
-    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    save_tensors(tensors, folder / WEIGHTS_FILE, {"format": "pt"})
     config = settings_of(subject.model, found, frames) | _labels(head.classes)
     _write_rest(subject, found.name, config | {OWN: _describe(dataset, head)}, folder)
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ivvit_cli.errors import EnvironmentFault, InputError
 from ivvit_cli.meta import SCHEMA
+from ivvit_cli.models.weights.files import save_tensors
 from ivvit_cli.runs import (
     CHECKPOINTS,
     META_FILE,
@@ -74,7 +74,7 @@ def save_checkpoint(
 def _write_files(
     folder: Path, weights: Mapping[str, Tensor], state: Mapping[str, Any], meta: dict[str, Any]
 ) -> None:
-    save_file({k: v.contiguous() for k, v in weights.items()}, folder / WEIGHTS_FILE)
+    save_tensors({k: v.contiguous() for k, v in weights.items()}, folder / WEIGHTS_FILE)
     with (folder / STATE_FILE).open("wb") as file:
         torch.save(dict(state), file)
     write_meta(folder, meta, (WEIGHTS_FILE, STATE_FILE))

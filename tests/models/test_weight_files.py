@@ -18,6 +18,7 @@ from small_models import small_model
 
 from ivvit_cli.errors import EnvironmentFault, InputError, UsageError
 from ivvit_cli.models import load_weights
+from ivvit_cli.models.weights.files import read_notes, read_tensors, save_tensors
 
 
 class Payload:
@@ -278,3 +279,12 @@ def test_without_a_network_the_cache_serves_or_one_line_says_so(tmp_path: Path) 
 def test_sources_that_do_not_exist(hub: Path, source: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load_weights(small_model(), source)
+
+
+def test_what_is_written_has_the_permissions_of_any_file(tmp_path: Path) -> None:
+    """The library's own writer makes a file that nobody else may read."""
+    (tmp_path / "plain").touch()
+    save_tensors({"a": torch.ones(2)}, tmp_path / "w.safetensors", {"note": "x"})
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert read_tensors(tmp_path / "w.safetensors")["a"].tolist() == [1, 1]
+    assert read_notes(tmp_path / "w.safetensors")["note"] == "x"

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ivvit_cli.errors import EnvironmentFault, InputError, UsageError
 from ivvit_cli.models.encoder import Encoder
 from ivvit_cli.models.heads import head_key
 from ivvit_cli.models.weights.classes import find_classifier, list_classifiers
+from ivvit_cli.models.weights.files import save_tensors
 from ivvit_cli.models.weights.fit import Fit
 from ivvit_cli.models.weights.importers import import_state
 from ivvit_cli.models.weights.load import fit_source
@@ -132,7 +132,7 @@ def write_tensors(tensors: Mapping[str, Tensor], note: Mapping[str, Any], path: 
     new = path.with_name(f".{path.name}.{os.getpid()}")
     copies = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
     try:
-        save_file(copies, new, metadata={NOTE: json.dumps(note)})
+        save_tensors(copies, new, {NOTE: json.dumps(note)})
         with new.open("rb") as file:
             os.fsync(file.fileno())
         new.rename(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ivvit_cli.bounded import bounded_memory
@@ -34,6 +34,22 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     raise InputError(
         f"{path}: weights are read from .safetensors, .npz and {', '.join(_TORCH)} files"
     )
+
+
+def save_tensors(
+    tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file that others may read as they may any file of this process.
+
+    Its own writer makes one for its owner alone.
+
+    Raises:
+        OSError, SafetensorError: it cannot be written.
+    """
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(dict(tensors), path, metadata=metadata)
+    path.chmod(mode)
 
 
 def read_notes(path: Path) -> dict[str, str]:
