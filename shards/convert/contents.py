@@ -1,5 +1,6 @@
 """What the members of one sample hold: labels that agree, pictures that decode."""
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -7,17 +8,19 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shards.convert.grouping import Group
 from shards.convert.image import decoded_size
-from shards.index import CODECS, Kind
+from shards.index import CODECS, FRAME, Kind
 
 
 @dataclass(frozen=True)
 class Content:
-    """A sample as its shard holds it, in the terms of the index; `frames` are (offset, size).
+    """A sample as its shard holds it, in the terms of the index.
 
-    `kind` and `class_name` are not in the index, and do not count when samples are compared.
+    `places` is what `places_of` returns: all frames of a dataset do not fit into memory. `kind`
+    and `class_name` are not in the index, and do not count when samples are compared.
     """
 
     key: str
@@ -26,7 +29,7 @@ class Content:
     width: int
     height: int
     fps: float
-    frames: tuple[tuple[int, int], ...]
+    places: bytes
     kind: Kind | None = field(default=None, compare=False)
     class_name: str = field(default="", compare=False)
 
@@ -48,7 +51,13 @@ def read_content(descriptor: int, group: Group) -> Content:
     fps = float(np.float32(fps))  # as the index has it
     kind: Kind = "image" if group.media[0] in CODECS else "video"
     class_name = str(document.get("class"))
-    return Content(group.key, label, codec, width, height, fps, frames, kind, class_name)
+    places = places_of(np.array(list(frames), FRAME))
+    return Content(group.key, label, codec, width, height, fps, places, kind, class_name)
+
+
+def places_of(frames: NDArray[np.void]) -> bytes:
+    """Return the sha256 of where a sample's frames lie, (F,) of FRAME."""
+    return hashlib.sha256(frames.tobytes()).digest()
 
 
 def _labels(descriptor: int, group: Group) -> tuple[int, dict[str, Any]]:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from shards.convert.contents import Content
+from shards.convert.contents import Content, places_of
 from shards.convert.foreign.check import ForeignCheck, is_indexed
 from shards.convert.foreign.record import RECORD
 from shards.convert.grouping import Problem
@@ -219,7 +219,6 @@ def _row_content(row: Any, index: Index) -> Content | None:
     first, count = int(row["first_frame"]), int(row["frames"])
     if row["codec"] >= len(CODECS):
         return None
-    frames = index.frames[first : first + count]
     return Content(
         key=row["key"].decode(errors="replace"),
         label=int(row["label"]),
@@ -227,5 +226,5 @@ def _row_content(row: Any, index: Index) -> Content | None:
         width=int(row["width"]),
         height=int(row["height"]),
         fps=float(row["fps"]),
-        frames=tuple((int(offset), int(size)) for offset, size in frames.tolist()),
+        places=places_of(index.frames[first : first + count]),
     )

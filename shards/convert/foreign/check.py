@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from shards.convert.contents import Content
+import numpy as np
+
+from shards.convert.contents import Content, places_of
 from shards.convert.foreign.folder import INDEXED
 from shards.convert.foreign.record import RECORD, left_out
 from shards.convert.foreign.scan import Rules, samples
@@ -14,7 +16,7 @@ from shards.convert.shardcheck import ShardFindings
 from shards.convert.sources.scan import size_and_time
 from shards.describe import Description
 from shards.errors import InputError
-from shards.index import DatasetInfo, Layout, read_layout
+from shards.index import FRAME, DatasetInfo, Layout, read_layout
 from shards.labels import Label
 from shards.members import SampleFault
 from shards.tarwalk import TarDamage
@@ -92,9 +94,9 @@ class ForeignCheck:
                 return f"{found.key}: the picture at byte {start}: {error}"
             if decoded != size:
                 return f"{found.key}: the picture at byte {start} is {decoded}, not {size}"
-        number = label.number or 0
+        number, places = label.number or 0, places_of(np.array(found.frames, FRAME))
         return Content(
-            *(found.key, number, found.codec, *size, found.fps, tuple(found.frames)),
+            *(found.key, number, found.codec, *size, found.fps, places),
             kind=found.kind,
             class_name=self._rules.classes[number] if self._rules.classes else "",
         )

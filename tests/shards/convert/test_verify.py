@@ -3,14 +3,18 @@
 import hashlib
 import io
 import json
+import pickle
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import layouts
 import pytest
+from media import make_frames, write_video
 
 from shards.convert.dataset import convert
+from shards.convert.shardcheck import ShardFindings, check_members
 from shards.convert.verify import verify
 from shards.errors import InputError
 
@@ -316,6 +320,17 @@ def test_a_shard_that_the_manifest_does_not_name(folder: Path) -> None:
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         verify(tmp_path / "none")
+
+
+def test_what_is_kept_of_a_video_does_not_grow_with_its_frames(tmp_path: Path) -> None:
+    write_video(tmp_path / "set/a/short.mp4", make_frames(2, 64, 48))
+    write_video(tmp_path / "set/a/long.mp4", make_frames(300, 64, 48))
+    convert("videofolder", tmp_path / "set", tmp_path / "out")
+    with (tmp_path / "out/set-train-000000.tar").open("rb") as file, ThreadPoolExecutor(1) as pool:
+        findings = ShardFindings("set-train-000000.tar")
+        assert check_members(file.fileno(), findings, pool)
+    kept = [len(pickle.dumps(content)) for content in findings.contents]
+    assert max(kept) < min(kept) + 20
 
 
 def test_the_layout_of_single_frames_is_checked_too(tmp_path: Path) -> None:
