@@ -16,6 +16,7 @@ from ivvit_cli.recipes_dir import shipped_recipes, shipped_tables
 
 Ivvit = Callable[..., Result]
 
+NAMED = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # else it is the shell around us
 HEAVY = {"torch", "torchvision", "timm", "numpy", "webdataset", "simplejpeg", "PIL", "matplotlib"}
 
 
@@ -131,7 +132,7 @@ def test_an_answer_loads_nothing_heavy() -> None:
 def test_completion_is_installed_for_a_shell(
     ivvit: Ivvit, tmp_path: Path, shell: str, file: str
 ) -> None:
-    done = ivvit("--install-completion", shell, env={"HOME": str(tmp_path)})
+    done = ivvit("--install-completion", shell, env={"HOME": str(tmp_path), **NAMED})
     assert done.code == 0
     assert f"{shell} completion installed in {tmp_path / file}" in done.stdout
     assert f"_IVVIT_COMPLETE=complete_{shell}" in (tmp_path / file).read_text()
@@ -141,7 +142,7 @@ def test_a_real_bash_completes_a_line(ivvit: Ivvit, runs: Path) -> None:
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("there is no bash")
-    script = ivvit("--show-completion", "bash").stdout
+    script = ivvit("--show-completion", "bash", env=NAMED).stdout
     program = runs / "ivvit"
     program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m ivvit_cli \"$@\"\n")
     program.chmod(0o755)
