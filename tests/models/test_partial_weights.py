@@ -117,3 +117,26 @@ def load(frames: int, img_size: int, source: str) -> TubeletEncoder:
     load_weights(model, source)
     assert isinstance(model.encoder, TubeletEncoder)
     return model.encoder
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"id2label": {}},
+        {"vision_config": None},
+        {"vision_config": "x"},
+        {"image_size": [16, 16], "patch_size": 0},
+        {"tubelet_size": "288", "image_size": 16},
+    ],
+)
+def test_a_config_of_odd_values_says_nothing(tmp_path: Path, config: dict[str, Any]) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    saved(small_model().encoder.vit.state_dict(), tmp_path / "model.safetensors")
+    assert load_weights(small_model(), str(tmp_path)).missing == ()
+
+
+def test_new_adapters_are_not_counted_as_the_sources(tmp_path: Path) -> None:
+    source = saved(small_model().encoder.vit.state_dict(), tmp_path / "w.safetensors")
+    first, second = load_weights(small_model(temporal={"kind": "adaptformer"}), source).lines()
+    assert first.endswith("30 of 30 encoder tensors loaded")
+    assert second == "  adapters: 8 tensors, not trained yet"

@@ -23,7 +23,8 @@ def check_config(config: Mapping[str, Any], encoder: Encoder, source: str) -> No
     Raises:
         InputError: the number of attention heads, or the activation, is another.
     """
-    config = config.get("vision_config", config)  # CLIP's has one for each of its towers
+    tower = config.get("vision_config")  # CLIP's has one for each of its towers
+    config = tower if isinstance(tower, Mapping) else config
     block = encoder.vit.blocks[0]
     heads, ours = config.get("num_attention_heads"), block.attn.num_heads
     if heads is not None and heads != ours:

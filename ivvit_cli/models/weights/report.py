@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _SHOWN = 6  # names per line; a report is read, not searched
+_ADAPTERS = "encoder.adapters."
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,18 @@ class LoadReport:
 
     def lines(self) -> list[str]:
         """Return the report as lines: a summary, then what was not taken as it was."""
-        taken = f"{len(self.loaded) + len(self.resized)} of {self._total}"
+        derived = tuple(name for name in self.derived if not name.startswith(_ADAPTERS))
+        fresh = len(self.derived) - len(derived)
+        taken = f"{len(self.loaded) + len(self.resized)} of {self._total - fresh}"
         lines = [f"{self.source} ({self.format}): {taken} encoder tensors loaded"]
         if self.heads:
             lines.append(f"  classifier: into head {', '.join(self.heads)}")
         if self.left:
             lines.append(f"  classifier: not kept, of {', '.join(self.left)}")
-        for title in ("resized", "derived", "missing", "unused"):
-            names: tuple[str, ...] = getattr(self, title)
+        if fresh:
+            lines.append(f"  adapters: {fresh} tensors, not trained yet")
+        parts = {"resized": self.resized, "derived": derived}
+        for title, names in (parts | {"missing": self.missing, "unused": self.unused}).items():
             if names:
                 lines.append(f"  {title} ({len(names)}): {self._shorten(names)}")
         return lines

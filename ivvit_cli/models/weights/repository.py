@@ -77,7 +77,7 @@ def read_config(folder: Path) -> Mapping[str, Any]:
 def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of the classes that a config.json states, in the order of labels."""
     labels = config.get("id2label")
-    if not isinstance(labels, Mapping):
+    if not isinstance(labels, Mapping) or not labels:
         return ()
     names = tuple(str(labels.get(str(number), "")) for number in range(len(labels)))
     # Where its authors named none, the library has made some up.
