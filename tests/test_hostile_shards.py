@@ -99,7 +99,7 @@ TARS: dict[str, tuple[Build, int, str]] = {
     "offsets": (index(tar(member("v.mjpg", JPEG), member("v.cls", b"0"), member("v.json",
         b'{"offsets": [0, 1e999, -5, 99999999999999999999]}'))), 0, "offsets"),
     "ppm": (index(tar(member("a.ppm", b"P6 9999 9999 255\n"), member("a.cls", b"0"))), 0, "pixels"),
-    "url": (lambda root, trap: ["data", "index", trap.url], 3, "no such folder"),
+    "url": (lambda root, trap: ["data", "index", trap.url], 2, "is a URL"),
     "command": (lambda root, trap: ["data", "index", f"pipe:mkdir {trap.canary}"], 3, "no such"),
     "films": (converting(packed("mp4", lambda t: (files.concat_script(t.video).encode(),
         files.hls_playlist(t.url).encode(), files.gif((1, 1), (1, 1), 40_000)))), 3, "nothing"),
