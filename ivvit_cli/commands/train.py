@@ -41,6 +41,16 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and describe everything, train nothing.")
     ] = False,
+    gpus: Annotated[
+        int | None, typer.Option(help="--dry-run: for so many GPUs; by default those here.")
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="--dry-run: of each GPU, as in 80GiB; default: as here."),
+    ] = None,
+    tflops: Annotated[
+        float | None, typer.Option(help="--dry-run: TFLOP/s that a GPU sustains, for the time.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -53,6 +63,7 @@ def train(
     Examples:
       ivvit train --recipe iv-vit optim.lr=3e-5 data.ucf101.batch=8
       ivvit train --recipe iv-vit --dry-run
+      ivvit train --recipe cover-k400 --dry-run --gpus 8 --memory 80GiB
       ivvit train --resume runs/20261120-101500-iv-vit
       torchrun --nproc-per-node 8 -m ivvit_cli train --recipe iv-vit
     """
@@ -63,13 +74,33 @@ def train(
         else:
             places.append(Path(word))
     if resume:
-        _resume(_only(places, run), overrides, recipe, dry_run, device, as_json)
+        session = _resumed(_only(places, run), overrides, recipe, device)
+    else:
+        session = _new(recipe, places, overrides, run, device)
+    target = {"gpus": gpus, "memory": memory, "tflops": tflops}
+    if dry_run:
+        _plan(session, target, as_json)
         return
+    if given := [name for name, value in target.items() if value is not None]:
+        raise UsageError(f"--{given[0]}: describes the machine of a --dry-run")
+    _execute(session, as_json)
+
+
+def _new(
+    name: str | None, places: list[Path], overrides: list[str], run: Path | None, device: str
+) -> Any:
+    from ivvit_cli.config import dump_recipe, load_recipe
+    from ivvit_cli.training.folder import default_run
+    from ivvit_cli.training.job import job_of
+    from ivvit_cli.training.session import Session
+
     if places:
         raise UsageError(f"{places[0]}: not of the form key=value", hint="or is --resume missing?")
-    if recipe is None:
+    if name is None:
         raise UsageError("which recipe? there is no --recipe", hint="ivvit recipe ls")
-    _start(recipe, overrides, run, dry_run, device, as_json)
+    recipe = load_recipe(name, overrides)
+    place = run or default_run(name)
+    return Session(job_of(recipe), place, recipe=dump_recipe(recipe), device=device)
 
 
 def _only(places: list[Path], run: Path | None) -> Path:
@@ -79,28 +110,7 @@ def _only(places: list[Path], run: Path | None) -> Path:
     return runs[0]
 
 
-def _start(
-    name: str, overrides: list[str], run: Path | None, dry_run: bool, device: str, as_json: bool
-) -> None:
-    from ivvit_cli.config import dump_recipe, load_recipe
-    from ivvit_cli.training.folder import default_run
-    from ivvit_cli.training.job import job_of
-    from ivvit_cli.training.session import Session
-
-    recipe = load_recipe(name, overrides)
-    place = run or default_run(name)
-    session = Session(job_of(recipe), place, recipe=dump_recipe(recipe), device=device)
-    _execute(session, dry_run, as_json)
-
-
-def _resume(
-    run: Path,
-    overrides: list[str],
-    recipe: str | None,
-    dry_run: bool,
-    device: str,
-    as_json: bool,
-) -> None:
+def _resumed(run: Path, overrides: list[str], recipe: str | None, device: str) -> Any:
     from ivvit_cli.config import dump_recipe, load_recipe
     from ivvit_cli.training.changes import list_changes, refuse_breaking
     from ivvit_cli.training.folder import require_run
@@ -113,7 +123,7 @@ def _resume(
     before, after = load_recipe(file), load_recipe(file, overrides)
     changes = list_changes(before.model_dump(), after.model_dump())
     refuse_breaking(changes, freezes=bool(before.model.freeze))
-    session = Session(
+    return Session(
         job_of(after),
         run,
         recipe=dump_recipe(after),
@@ -121,13 +131,22 @@ def _resume(
         resume=True,
         changes=[str(change) for change in changes],
     )
-    _execute(session, dry_run, as_json)
 
 
-def _execute(session: Any, dry_run: bool, as_json: bool) -> None:
-    if dry_run:
-        _print_plan(session.plan(), as_json)
-        return
+def _plan(session: Any, target: dict[str, Any], as_json: bool) -> None:
+    from ivvit_cli.training.machine import find_machine
+    from ivvit_cli.training.plan_tables import print_plan
+
+    plan, fault = session.plan(find_machine(**target))
+    if as_json:
+        console.print_json(plan)
+    else:
+        print_plan(plan)
+    if fault:
+        raise fault
+
+
+def _execute(session: Any, as_json: bool) -> None:
     try:
         result = session.train()
     except RunInterrupted as error:
@@ -159,14 +178,3 @@ def _print_scores(scores: dict[str, dict[str, Any]]) -> None:
     ]
     columns = ["dataset", "split", "top-1", "top-5", "per class", "samples", "protocol"]
     console.table("Last validation, percent", columns, rows)
-
-
-def _print_plan(plan: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        console.print_json(plan)
-        return
-    datasets, weights = plan.pop("datasets"), plan.pop("weights")["state"]
-    columns = ["dataset", *next(iter(datasets.values()))]
-    console.table("Datasets", columns, [[name, *row.values()] for name, row in datasets.items()])
-    rows = {**plan, "weights": weights}
-    console.table("Training", ["", ""], [[name, f"{value}"] for name, value in rows.items()])

@@ -52,8 +52,7 @@ def prepare(job: Job) -> Prepared:
     torch.manual_seed(job.train["seed"])  # the same fresh weights in every process
     heads = {name: len(source.dataset.classes) for name, source in sources.items()}
     model = build_model(job.model, heads)
-    if job.train["parallel"] == "fsdp":
-        refuse_adapters(model)
+    refuse_unfit(job, model)
     schedule = JointSchedule(
         job.schedule["kind"],
         sampling_weights(job.schedule, sources),
@@ -62,6 +61,16 @@ def prepare(job: Job) -> Prepared:
         total=times.total,
     )
     return Prepared(job, sources, model, input_of(job, model), times, schedule)
+
+
+def refuse_unfit(job: Job, model: JointModel) -> None:
+    """Refuse what a model cannot be trained with.
+
+    Raises:
+        UsageError: FSDP cannot divide it.
+    """
+    if job.train["parallel"] == "fsdp":
+        refuse_adapters(model)
 
 
 def resolve_periods(job: Job, epoch: float | None) -> Timetable:

@@ -19,6 +19,10 @@ from shards.stream.remote.settings import choose_cache
 from shards.urls import is_url
 
 
+class MissingShards(InputError):
+    """Datasets have no shards yet."""
+
+
 @dataclass(frozen=True)
 class DataSpec:
     """A dataset as a recipe describes it.
@@ -63,13 +67,14 @@ def open_sources(
         cache: the recipe's `loader.cache`, for the shards of URLs.
 
     Raises:
-        InputError: shards are missing, damaged, lack a split, or hold no sample to train on.
+        MissingShards: there are none of a dataset.
+        InputError: shards are damaged, lack a split, or hold no sample to train on.
         UsageError: a video dataset without `clip`, or an image dataset with one.
         EnvironmentFault: a URL cannot be read, or the cache cannot be written.
     """
     if missing := [name for name, spec in specs.items() if not _is_there(spec)]:
         places = [f"data.{name} at {Path(specs[name].folder).absolute()}" for name in missing]
-        raise InputError(
+        raise MissingShards(
             f"there are no finished shards of {', '.join(places)}",
             hint=_how_to_get(missing[0], specs[missing[0]]),
         )

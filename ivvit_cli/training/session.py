@@ -17,7 +17,7 @@ from ivvit_cli.models.weights.frozen import Frozen, find_frozen
 from ivvit_cli.runs import find_checkpoint, read_meta
 from ivvit_cli.training.assemble import make_trainer, prepare
 from ivvit_cli.training.checkpoint import newest_intact
-from ivvit_cli.training.data import warn_of_small_cache
+from ivvit_cli.training.data import MissingShards, warn_of_small_cache
 from ivvit_cli.training.display import Screen
 from ivvit_cli.training.distributed import (
     Ranks,
@@ -29,6 +29,8 @@ from ivvit_cli.training.distributed import (
 from ivvit_cli.training.folder import RECIPE_FILE, create_run, record_start
 from ivvit_cli.training.job import Job
 from ivvit_cli.training.journal import Journal
+from ivvit_cli.training.machine import Machine
+from ivvit_cli.training.outline import plan_run, plan_without_shards
 from ivvit_cli.training.prepared import Prepared
 from ivvit_cli.training.progress import RunProgress
 from ivvit_cli.training.resume import Saved, keep_arithmetic, read_saved, rewind_run
@@ -71,13 +73,18 @@ class Session:
                     console.warn(warning)
         return prepared
 
-    def plan(self) -> dict[str, Any]:
+    def plan(self, machine: Machine) -> tuple[dict[str, Any], MissingShards | None]:
         """Return what `--dry-run` shows; weights that lie on this machine are tried on.
+
+        Where shards are missing, the fault comes with what can be told without them.
 
         Raises:
             InputError, EnvironmentFault: as `load_weights`.
         """
-        prepared = self.prepare()
+        try:
+            prepared = self.prepare()
+        except MissingShards as fault:
+            return plan_without_shards(self.job, machine), fault
         source = prepared.job.model["weights"]
         sources = (source, *prepared.job.parts.values())
         remote = [each for each in sources if each and is_remote(each)]
@@ -87,7 +94,8 @@ class Session:
             state = f"{', '.join(remote)}: fetched when training starts"
         else:
             state = next(iter(_load_weights(prepared)[0]), "random")
-        return prepared.plan() | {"weights": {"source": source, "state": state}}
+        weights = {"weights": {"source": source, "state": state}}
+        return plan_run(prepared, machine) | weights, None
 
     def train(self) -> dict[str, Any]:
         """Run to the end, and return what `--json` prints.
