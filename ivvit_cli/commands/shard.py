@@ -202,7 +202,11 @@ def _run(conversion: "Conversion", folder: Path, **options: Any) -> "Report":
             bars[0].advance(done - shown)
             shown = done
 
-        return conversion.run(folder, on_progress=advance, **options)
+        try:
+            return conversion.run(folder, on_progress=advance, **options)
+        except KeyboardInterrupt:
+            console.say(f"{folder}: interrupted; the same command goes on with what is missing")
+            raise
 
 
 def _finalize(conversion: "Conversion", folder: Path, again: str) -> "Report":

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from media import make_frames, write_image, write_video
 from PIL import Image
 
 from shards.convert.dataset import convert
+from shards.convert.ffmpeg import find_ffmpeg
 from shards.convert.parts import Part
 from shards.convert.sources import SOURCES
 
@@ -47,6 +49,21 @@ def test_a_url_is_no_folder_of_that_name(ivvit, tmp_path: Path, pets: Path, word
     done = ivvit(*words)
     assert (done.code, "://" in done.stderr, "is a URL" in done.stderr) == (2, True, True)
     assert [path.name for path in tmp_path.iterdir()] == ["pets"]
+
+
+def test_an_interruption_says_that_the_same_command_goes_on(ivvit, tmp_path: Path) -> None:
+    layouts.videofolder(tmp_path / "clips", 1)
+    asked = f'[ "$1" = -version ] && exec {find_ffmpeg().path} "$@"'
+    (tmp_path / "ffmpeg").write_text(f"#!/bin/sh\n{asked}\nkill -INT $PPID\n")
+    (tmp_path / "ffmpeg").chmod(0o755)
+    ours = {"IVVIT_FFMPEG": str(tmp_path / "ffmpeg")}
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    try:
+        done = ivvit("shard", "videofolder", "clips", "-o", "out", env=ours)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (done.code, "out: interrupted; the same command goes on" in done.stderr) == (130, True)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_the_next_command_can_be_pasted(ivvit, pets: Path) -> None:
