@@ -66,13 +66,18 @@ class ViewForward:
                 self._run()
         return self._completed()
 
-    def finish(self) -> list[Tensor]:
-        """Run what waits, padded with zeros, and return the samples that were not done, as `add`.
+    def finish(self, *, pad: bool = True) -> list[Tensor]:
+        """Run what waits and return the samples that were not done, as `add`; more may follow.
+
+        Args:
+            pad: whether the pass is filled up with zeros, to the shape of all others.
 
         Raises:
             EnvironmentFault: the pass does not fit into the device's memory.
         """
-        if self._filled:
+        if self._filled and not pad:
+            self._run()
+        elif self._filled:
             padding = self._parts[0].new_zeros(self._size - self._filled, *self._parts[0].shape[1:])
             self._parts.append(padding)
             self._run()
