@@ -18,7 +18,10 @@ from shards.stream.views import Views
 class Lane:
     """One head and the files of one kind, whose views agree in shape and so share passes."""
 
-    def __init__(self, head: Head, kind: Kind, forward: ViewForward, average: Average) -> None:
+    def __init__(
+        self, head: Head, kind: Kind, forward: ViewForward, average: Average, *, pad: bool
+    ) -> None:
+        self._pad = pad
         self._head = head
         self._kind = kind
         self._forward = forward
@@ -35,7 +38,7 @@ class Lane:
 
     @torch.no_grad()
     def finish(self) -> None:
-        self._hand_out(self._forward.finish())
+        self._hand_out(self._forward.finish(pad=self._pad))
 
     def _hand_out(self, done: Iterable[Tensor]) -> None:
         for scores in done:
@@ -57,11 +60,15 @@ def open_lanes(
     batch: int,
     counted: bool,
 ) -> list[Lane]:
-    """Return a lane for each head and kind; unless files are `counted`, a pass is a whole batch."""
+    """Return a lane for each head and kind.
+
+    Passes over files, which are `counted`, have the shape of evaluation's; others are of `batch`
+    views, or of as many as there are when the lane is finished.
+    """
     lanes = []
     for kind, count in Counter(file.kind for file in files if file.kind).items():
         rows = pass_size(batch, count * most_views(kind, views)) if counted else batch
         for head in heads:
             forward = ViewForward(model, head.name, size=rows, average=average, bf16=bf16)
-            lanes.append(Lane(head, kind, forward, average))
+            lanes.append(Lane(head, kind, forward, average, pad=counted))
     return lanes

@@ -1,5 +1,6 @@
 """Files and windows of videos, each with its views, read ahead of the model."""
 
+import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
@@ -29,7 +30,8 @@ _WINDOWS_AHEAD = 8
 class Prediction:
     """A file, or a window of one, and each head's probabilities, (C,) float32.
 
-    There are none when there is an error. `span` is a window's start and end in seconds.
+    There are none when there is an error. `span` is a window's start and end in seconds, `awaited`
+    how many heads will score it, and `read` when it was read (`time.monotonic`).
     """
 
     path: Path
@@ -37,6 +39,8 @@ class Prediction:
     error: str | None = None
     span: tuple[float, float] | None = None
     scores: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    awaited: int = 0
+    read: float = field(default_factory=time.monotonic)
 
 
 Seen = tuple[Prediction, Mapping[Reading, ViewedSample]]

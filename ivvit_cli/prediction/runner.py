@@ -1,5 +1,6 @@
 """Files through the heads of a model, in the packed forward passes of evaluation."""
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -15,7 +16,8 @@ from ivvit_cli.prediction.reader import Prediction, open_reader
 from ivvit_cli.prediction.windows import Windows
 from shards.stream.views import Views
 
-_WAITING = 4  # batches of predictions that may wait for one before them
+_WAITING = 4  # batches of predictions that may wait for one in a pass that does not fill
+_PATIENCE = 10.0  # seconds that a window may wait for others
 
 
 def predict(
@@ -50,19 +52,20 @@ def predict(
         model, files, heads, views=views, average=average, bf16=bf16, batch=batch,
         counted=windows is None,
     )  # fmt: skip
-    waiting: deque[tuple[Prediction, int]] = deque()  # each with the scores that it will have
+    waiting: deque[Prediction] = deque()
     with (
         evaluation_mode(model),
         open_reader(files, heads, windows, views=views, size=size) as reader,
     ):
         for prediction, seen in reader:
-            waiting.append((prediction, len(heads) if seen else 0))
+            waiting.append(prediction)
+            prediction.awaited = len(heads) if seen else 0
             for reading, sample in seen.items():
                 x = sample.render(size, mean, std, device)  # (V, [T,] 3, S, S)
                 for lane in lanes:
                     if lane.takes(prediction.kind, reading):
                         lane.add(prediction, x)
-            if len(waiting) > _WAITING * batch:  # for a lane that gets nothing more
+            if len(waiting) > _WAITING * batch or (windows and _is_old(waiting[0])):
                 _finish(lanes)
             yield from _completed(waiting)
         _finish(lanes)
@@ -74,6 +77,10 @@ def _finish(lanes: Iterable[Lane]) -> None:
         lane.finish()
 
 
-def _completed(waiting: deque[tuple[Prediction, int]]) -> Iterator[Prediction]:
-    while waiting and len(waiting[0][0].scores) == waiting[0][1]:
-        yield waiting.popleft()[0]
+def _is_old(prediction: Prediction) -> bool:
+    return time.monotonic() - prediction.read > _PATIENCE
+
+
+def _completed(waiting: deque[Prediction]) -> Iterator[Prediction]:
+    while waiting and len(waiting[0].scores) == waiting[0].awaited:
+        yield waiting.popleft()

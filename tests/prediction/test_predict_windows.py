@@ -13,9 +13,9 @@ import torch
 from conftest import clean_environment
 from media import write_image, write_video
 
+from ivvit_cli.prediction import runner
 from ivvit_cli.prediction.files import find_media, read_names
 from ivvit_cli.prediction.heads import make_heads
-from ivvit_cli.prediction.runner import predict
 from ivvit_cli.prediction.windows import Windows
 from ivvit_cli.runs import load_model
 from shards.errors import UsageError
@@ -159,14 +159,18 @@ def test_a_plot_without_a_place_or_a_window(made, run, tmp_path):
     assert not (tmp_path / "a.svg").exists()
 
 
-def test_a_prediction_does_not_wait_for_all_that_follow(made):
-    """Nor for a pass that fills only at the end: the image's is flushed by and by."""
+@pytest.mark.parametrize(
+    ("batch", "patience"),
+    [(4, 1e9), (1000, 0.0)],  # the image's pass fills only at the end; so do all
+)
+def test_a_prediction_does_not_wait_for_all_that_follow(made, monkeypatch, batch, patience):
+    monkeypatch.setattr(runner, "_PATIENCE", patience)
     model, meta = load_model(made / "run/checkpoints/step-00000020", "cpu")
     heads = make_heads({name: head.model_dump() for name, head in meta.heads.items()})
     image, video = made / "media/b.png", made / "media/a.mp4"
     files = find_media([image, *[video] * 9])[0]
-    predictions = predict(
-        model, files, heads, views=Views(1, 1), **meta.input.model_dump(), batch=4,
+    predictions = runner.predict(
+        model, files, heads, views=Views(1, 1), **meta.input.model_dump(), batch=batch,
         windows=Windows(1, 0.5), device="cpu",
     )  # fmt: skip
     passes = []
