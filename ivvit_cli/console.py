@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Protocol
 
 from rich import box
@@ -181,8 +182,8 @@ class _Lines:
     def _text(self, rate: float) -> str:
         if self.total is None:
             return f"{self.description}: {self.done} {self.unit}, {rate:.1f} {self.unit}/s"
-        left = max(self.total - self.done, 0) / rate
+        left = timedelta(seconds=round(max(self.total - self.done, 0) / rate))
         return (
             f"{self.description}: {self.done}/{self.total} {self.unit}, "
-            f"{rate:.1f} {self.unit}/s, {left:.0f} s left"
+            f"{rate:.1f} {self.unit}/s, {left} left"
         )

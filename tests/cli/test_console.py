@@ -78,7 +78,7 @@ def test_progress_off_a_terminal_is_lines(
         "sharding: 3/3 clips",
         "reading: 1 files",
     ]
-    assert lines[1].endswith("clips/s, 0 s left")
+    assert lines[1].endswith("clips/s, 0:00:00 left")
 
 
 def test_progress_off_a_terminal_says_little(capsys: pytest.CaptureFixture[str]) -> None:
