@@ -105,7 +105,8 @@ def info(
 def _count(text: str, datasets: list[str]) -> tuple[str, int]:
     name, _, number = text.partition("=")
     if name not in datasets:
-        raise UsageError(f"--classes {text}: no dataset {name}", hint=f"it has {datasets}")
+        known = ", ".join(datasets)
+        raise UsageError(f"--classes {text}: no dataset {name}", hint=f"it has {known}")
     if not number.isdecimal() or int(number) < 1:
         raise UsageError(f"--classes {text}: not of the form NAME=N")
     return name, int(number)
