@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from shards.convert.errors import ShardsMissing
     from shards.convert.report import Report
 
+OF_FOLDERS = ("imagefolder", "videofolder")
+
 
 def path(text: str) -> Path:
     """Return a place on this machine, where datasets are read and shards are written.
@@ -27,6 +29,19 @@ def path(text: str) -> Path:
             hint="copy the finished folder of shards there as it is; training reads it there",
         )
     return Path(text)
+
+
+def check_apart(dataset: str, source: Path, folder: Path) -> None:
+    """Refuse shards among the folders of classes, of which the next run would make one more class.
+
+    Raises:
+        UsageError: they would lie there.
+    """
+    if dataset in OF_FOLDERS and folder.resolve().is_relative_to(source.resolve()):
+        raise UsageError(
+            f"{folder}: lies in {source}, where it would be taken for the folder of a class",
+            hint="choose a folder outside of it with -o",
+        )
 
 
 def show(report: "Report", folder: Path, *, dry_run: bool, again: str) -> None:

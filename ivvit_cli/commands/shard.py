@@ -11,7 +11,7 @@ import typer
 
 from ivvit_cli import console
 from ivvit_cli.errors import UsageError
-from ivvit_cli.sharding import command_line, parts_missing, path, show
+from ivvit_cli.sharding import check_apart, command_line, parts_missing, path, show
 
 if TYPE_CHECKING:
     from shards.convert.conversion import Conversion
@@ -148,6 +148,7 @@ def shard(
         shard_size=_parse_bytes(shard_size),
     )
     folder = out or _default_folder(conversion.listing.name)
+    check_apart(dataset, source, folder)
     again = command_line(context, ("part", "finalize", "dry_run", "as_json"))
     if finalize:
         report = _finalize(conversion, folder, again)

@@ -130,7 +130,8 @@ def test_options_reach_the_manifest(ivvit, tmp_path: Path) -> None:
     ("args", "code", "message"),
     [
         (("imagefolder", "none"), 3, "none: no such folder"),
-        (("imagefolder", "pets", "-o", "pets"), 3, "which is not part of the shards"),
+        (("imagefolder", "pets", "-o", "pets/train"), 2, "taken for the folder of a class"),
+        (("imagefolder", "pets", "-o", "."), 3, "which is not part of the shards"),
         (("imagefolder", "pets", "--fold", "1"), 2, "only ucf101 and hmdb51 have folds"),
         (("imagefolder", "pets", "--shard-size", "big"), 2, "--shard-size big"),
         (("imagefolder", "pets", "--on-bad", "maybe"), 2, "on-bad"),
