@@ -28,6 +28,7 @@ LIGHT = (
     "ivvit_cli.__main__",
     "ivvit_cli.app",
     "ivvit_cli.commands",
+    "ivvit_cli.completion",
     "ivvit_cli.config",
     "ivvit_cli.console",
     "ivvit_cli.errors",
@@ -138,6 +139,8 @@ COMMANDS = (
     ["model", "import"],
     ["eval"],
     ["predict"],
+    ["bench"],
+    ["bench", "loader"],
     ["doctor"],
     ["demo"],
 )
