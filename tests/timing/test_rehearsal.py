@@ -1,5 +1,6 @@
 """The loop that is measured is the loop that trains."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from tiny_runs import CLIP, MODEL, make_shards, write_films, write_pictures
 from ivvit_cli.config import load_recipe
 from ivvit_cli.timing import model as timing_model
 from ivvit_cli.timing.decoding import draw_probe
+from ivvit_cli.timing.reading import Meter, Window
 from ivvit_cli.timing.rehearsal import trainer_of
 from ivvit_cli.training.compiling import compile_blocks
 from ivvit_cli.training.job import job_of
@@ -73,6 +75,29 @@ def test_the_probe_holds_what_training_draws(job):
         assert len(read) >= 256
         assert probe.sample_bytes == pytest.approx(sum(map(len, read)) / probe.samples)
         assert probe.decode() > 0
+
+
+def test_a_meter_reads_on_and_adds_up(job):
+    _, trainer = trainer_of(job, CPU)
+    probes = {name: draw_probe(stream, 0) for name, stream in trainer.streams.items()}
+    meter = Meter(trainer, probes, threads=1, step=100)
+    meter.go_round(0.05)
+    assert meter.step > 100 + 3 * (1 + trainer.loading.prefetch)
+    [alone], [window] = meter.alone["films"], meter.together[1]
+    assert set(alone.samples) == {"films"}
+    assert alone.samples["films"] % 4 == window.samples.total() % 4 == 0
+    [films] = meter.decoding["films"]
+    assert alone.share == pytest.approx(films * alone.samples["films"] / alone.seconds)
+
+    row = meter.row([Window(Counter(pictures=10, films=5), seconds=2.0, share=0.5)])
+    medians = {key: value["median"] for key, value in row.items()}
+    assert medians == {
+        "clips_per_second": 2.5,
+        "images_per_second": 5.0,
+        "bytes_per_second": 5.0 * probes["pictures"].sample_bytes
+        + 2.5 * probes["films"].sample_bytes,
+        "share": 0.5,
+    }
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
