@@ -38,14 +38,15 @@ def needed_repair(log: str) -> Repair:
 def stated_rate(log: str) -> Fraction | None:
     """Return the frames per second that a log at level `info` states; None: it states none.
 
-    It has two decimals, so a rate next to one of NTSC's, n / 1.001, is taken for that.
+    It has two decimals at most, so a broken rate next to one of NTSC's, n / 1.001, is that.
     """
     match = _RATE.search(_used_stream(log))
     if match is None:
         return None
     rate = Fraction(match[1]) * (1000 if match[2] else 1)
     ntsc = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
-    return ntsc if abs(rate - ntsc) <= Fraction(1, 200) else rate
+    is_ntsc = rate.denominator > 1 and abs(rate - ntsc) <= Fraction(1, 200)
+    return ntsc if is_ntsc else rate
 
 
 def stated_seconds(log: str) -> float | None:

@@ -10,6 +10,7 @@ import pytest
 import simplejpeg
 from media import make_frames, run_ffmpeg, write_video
 
+from shards.convert.command import Repair
 from shards.convert.longvideo import look_at_video, stream_video
 from shards.convert.mjpeg import split_chunks
 from shards.convert.picking import MOST_TERMS, Picking
@@ -74,8 +75,23 @@ def test_what_the_head_says(tmp_path):
     assert facts.rate == Fraction(24000, 1001)
     assert facts.seconds == pytest.approx(50 * 1001 / 24000, abs=0.02)
     assert not facts.repair
+    for rate in ("1", "12.5", "30000/1001"):
+        write_video(tmp_path / "b.mkv", make_frames(4), rate)
+        assert look_at_video(tmp_path / "b.mkv").rate == Fraction(rate)
     bare = write_video(tmp_path / "a.m2v", make_frames(50), 24, args=("-c:v", "mpeg2video"))
     assert look_at_video(bare).seconds is None
+
+
+def test_lines_of_interlaced_frames_are_joined(tmp_path):
+    path = tmp_path / "a.mkv"
+    source = ("-f", "lavfi", "-i", "testsrc=size=64x48:rate=50:duration=2")
+    weave = ("-vf", "interlace", "-c:v", "mpeg2video", "-flags", "+ildct+ilme")
+    run_ffmpeg(*source, *weave, str(path))
+    facts = look_at_video(path)
+    assert facts.repair.interlaced
+    frames = list(read(path, Picking(10, 10.0, [0, 5], 10_000)))
+    assert len(frames) == 2 * facts.rate * 2 / 10
+    assert frames != list(read(path, Picking(10, 10.0, [0, 5], 10_000), repair=Repair()))
 
 
 def test_a_picture_that_changes_its_size_keeps_the_numbers(tmp_path):
