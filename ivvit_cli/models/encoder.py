@@ -91,6 +91,7 @@ class Encoder(nn.Module):
             UsageError: this ViT, or this kind, cannot have them apart.
         """
         self.clip_stem = ClipStem(self.vit, parts)
+        self.idle = True  # images have no use of it, nor clips of the parts that it replaces
 
     def derive(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return how this kind starts what a source of weights lacks, by the names in the model.

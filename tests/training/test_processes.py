@@ -185,3 +185,10 @@ def test_other_world_goes_on_with_the_same_samples(recipe, tmp_path):
     assert wait(launch(train_until, recipe, run, 0, 3)) == [143]
     assert wait(*launch_world(train, recipe, run, world=2)) == [0, 0]
     assert "the run had 1 processes and now has 2" in run.with_suffix(".err").read_text()
+
+
+def test_what_images_alone_would_use_may_be_idle(recipe, tmp_path):
+    run = tmp_path / "run"
+    clips = ("data.pictures=null", "model.temporal={kind: tubelet, frames: 4}")
+    assert wait(*launch_world(train, recipe, run, *clips, world=2)) == [0, 0]
+    assert "Grad strides" not in run.with_suffix(".err").read_text()

@@ -72,7 +72,9 @@ def adapt(
         dropout: of E.
     """
     if weights.gamma is not None:
-        x = F.layer_norm(x, x.shape[-1:], weights.gamma, weights.beta, EPS)
+        # Those that a network makes under autocast are of its type, and tokens may not be.
+        gamma, beta = (None if w is None else w.to(x.dtype) for w in (weights.gamma, weights.beta))
+        x = F.layer_norm(x, x.shape[-1:], gamma, beta, EPS)
     if flow is None or weights.flow is None:
         hidden = F.linear(x, weights.down, weights.bias)
     else:

@@ -33,7 +33,10 @@ def divided(vit: VisionTransformer, *, frames: int = 8) -> Encoder:
     for block in blocks[1:]:  # the code's choice: the first block alone starts with a random layer
         nn.init.zeros_(block.temporal_fc.weight)
     vit.blocks = nn.Sequential(*blocks)
-    return DividedEncoder(vit, frames)
+    encoder = DividedEncoder(vit, frames)
+    # Over one frame the weights of attention are 1, whatever queries and keys are.
+    encoder.idle = any(True for block in blocks for _ in block.temporal_attn.q_norm.parameters())
+    return encoder
 
 
 def joint(vit: VisionTransformer, *, frames: int = 8) -> Encoder:

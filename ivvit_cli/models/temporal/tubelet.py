@@ -64,6 +64,7 @@ class TubeletEncoder(Encoder):
         proj = vit.patch_embed.proj
         kernel = (depth, *proj.kernel_size)
         self.tubes, self.depth, self.inflation = tubes, depth, inflation
+        self.idle = True  # images have no use of the clips' tokenizer, nor clips of theirs
         self.tubelet_embed = nn.Conv3d(
             proj.in_channels, proj.out_channels, kernel, kernel, bias=proj.bias is not None
         )
