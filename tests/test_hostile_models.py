@@ -181,6 +181,11 @@ RUNS: dict[str, tuple[Build, int, str]] = {
 }  # fmt: skip
 
 
+def track(trap: Traps) -> bytes:
+    """Return a QuickTime file whose frames lie in a secret."""
+    return files.external_track(trap.folder / "track.mov", trap.video).read_bytes()
+
+
 def predicted(name: str, content: Callable[[Traps], bytes], *options: str) -> Build:
     """Return what predicts on a file beside a sound one."""
 
@@ -205,6 +210,11 @@ INPUTS: dict[str, tuple[Build, int, str]] = {
     "hls json": (predicted("a", lambda t: files.hls_playlist(t.url).encode(), "--json"), 3, "a:"),
     "bomb": (predicted("-b.png", lambda _: files.png(20_000, 20_000)), 3, "more than 40 Mpx"),
     "scans": (predicted("%d.jpg", lambda _: files.jpeg_of_scans(3000)), 3, "more than 100 scans"),
+    "track": (predicted("a.mov", track, "--window", "1", "--jsonl"), 3, "is cut short or damaged"),
+    "windows": (predicted("|a.mp4", lambda t: files.hls_playlist(t.video).encode(), "--window", "1",
+        "--csv"), 3, "neither"),
+    "moments": (predicted("%d.gif", lambda _: files.gif((1, 1), (1, 1), 3000), "--window", "300"),
+        0, r"\x1b"),
     "frames": (predicted("x:y.gif", lambda _: files.gif((1, 1), (1, 1), 40_000)), 3, "36000 fra"),
 }  # fmt: skip
 CASES = {
