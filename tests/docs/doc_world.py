@@ -10,6 +10,7 @@ A command runs as it is printed, but for this:
 
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,12 @@ class World:
         words += _smaller(words)
         self._make_shards(words)
         return words
+
+    def find(self, words: list[str]) -> bytes:
+        """Return what `find` prints of a folder with a video."""
+        words = [_move(word) for word in words]
+        self._make(Path(words[1], "a.mp4"))
+        return subprocess.run(words, check=True, stdout=subprocess.PIPE).stdout
 
     def _make(self, path: Path) -> None:
         if path.exists():

@@ -86,11 +86,11 @@ def blocks(page: Path) -> Iterator[Block]:
 def commands(page: Path) -> Iterator[Command]:
     """Yield every shell command of a page.
 
-    All lines of a block in sh, bash or console are commands (of the last, those after `$ `); of
-    other blocks without a language, those that begin with a program's name.
+    All lines of a block in sh, bash or console are commands (of the last, those after `$ `); of a
+    block of text or without a language, those that begin with a program's name.
     """
     for block in blocks(page):
-        if block.language not in (*SHELLS, "", "indented"):
+        if block.language not in (*SHELLS, "", "text", "indented"):
             continue
         prompted = any(line.lstrip().startswith("$ ") for line in block.lines)
         whole = ""

@@ -1,7 +1,9 @@
 """Every shell command of the README and the guides runs, and every link and option is there."""
 
+import io
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,7 @@ def worlds(base: Path) -> dict[Path, World]:
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
 def test_a_documented_command_runs(command: Command, base, worlds, monkeypatch) -> None:
     world = worlds[command.page]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
     monkeypatch.chdir(base / command.page.stem)
     for words in command.simple():
         if any(" ".join(words).startswith(prefix) for prefix in NOT_RUN):
@@ -62,6 +65,8 @@ def run(words: list[str], world: World) -> None:
     match words:
         case ["make", *targets]:
             subprocess.run(["make", "-n", *targets], cwd=ROOT, check=True, capture_output=True)
+        case ["find", *_]:  # what it prints, the next command reads
+            sys.stdin = io.TextIOWrapper(io.BytesIO(world.find(words)))
         case ["torchrun", *rest]:  # in one process
             run(["ivvit", *launched(rest)], world)
         case ["ivvit", *rest]:
