@@ -1,21 +1,16 @@
 """`ivvit recipe`: the recipes that come with ivvit, and the check of any recipe."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ivvit_cli import console
 from ivvit_cli.completion import complete_recipe
 from ivvit_cli.errors import EnvironmentFault, InputError, UsageError
-
-if TYPE_CHECKING:
-    from ivvit_cli.models import JointModel
-    from ivvit_cli.training.data import DataSpec
-    from ivvit_cli.training.job import Job
 
 Name = Annotated[
     str,
@@ -170,21 +165,13 @@ def check(
       ivvit recipe check my-recipe.yaml --ready && ivvit train --recipe my-recipe.yaml
       ivvit recipe check iv-vit model.backbone=vit_small_patch16_224
     """
+    from ivvit_cli.checking import check_job, what_lacks
     from ivvit_cli.config import load_recipe
     from ivvit_cli.training.job import job_of
 
     job = job_of(load_recipe(name, overrides or []))
-    cache = job.loader["cache"]
-    datasets = {name: _check_dataset(name, spec, cache) for name, spec in job.data.items()}
-    built = _build(job, {dataset: found["classes"] or 1 for dataset, found in datasets.items()})
-    model = _check_model(job, built)
-    head = job.model["head"]
-    sized = head if head and datasets[head]["classes"] else None  # of an unknown size nothing fits
-    weights = _check_weights(built, job.model["weights"], sized)
-    parts = {part: _check_part(built, part, each) for part, each in job.parts.items()}
-    document = {"recipe": name, "model": model, "weights": weights, "parts": parts}
-    document["datasets"] = datasets
-    lacking = _lacking(job, [weights, *parts.values()], datasets)
+    found = check_job(job)
+    document, lacking = {"recipe": name, **found}, what_lacks(job, found)
     if as_json:
         console.print_json(document | {"ready": not lacking})
     else:
@@ -204,68 +191,3 @@ def _show_check(name: str, document: dict[str, Any], lacking: Sequence[str]) -> 
     console.table(f"Recipe {name}", ["what", "state", "detail"], rows)
     for hint in lacking:
         console.say(f"before training: {hint}")
-
-
-def _lacking(job: "Job", weights: Sequence[dict[str, Any]], datasets: dict[str, Any]) -> list[str]:
-    """Return what to do before training can start: shards to make, weights to get."""
-    from ivvit_cli.training.data import shard_command
-
-    hints = [f"{each['detail']}: {each['hint']}" for each in weights if each["state"] != "good"]
-    missing = (name for name in job.data if datasets[name]["state"] != "good")
-    return hints + [shard_command(name, job.data[name]) for name in missing]
-
-
-def _check_dataset(dataset: str, spec: "DataSpec", cache: dict[str, str | None]) -> dict[str, Any]:
-    from ivvit_cli.training.data import open_sources
-    from shards.urls import is_url
-
-    if not is_url(spec.folder) and not Path(spec.folder).is_dir():
-        return {"state": "no shards yet", "detail": str(spec.folder), "classes": None}
-    source = open_sources({dataset: spec}, cache)[dataset]
-    classes = len(source.dataset.classes)
-    detail = f"{len(source.train)} {source.dataset.kind}s in {spec.split!r}, {classes} classes"
-    return {"state": "good", "detail": detail, "classes": classes}
-
-
-def _build(job: "Job", heads: dict[str, int]) -> "JointModel":
-    import torch
-
-    from ivvit_cli.models import build_model
-
-    with torch.device("meta"):
-        return build_model(job.model, heads).to_empty(device="cpu")
-
-
-def _check_model(job: "Job", model: "JointModel") -> dict[str, Any]:
-    from ivvit_cli.training.assemble import input_of, resolve_periods
-
-    # Whether epochs have a meaning is checked here; how long one is, the shards would tell.
-    has_epochs = len(job.data) == 1 or job.schedule["kind"] == "weighted"
-    resolve_periods(job, epoch=1.0 if has_epochs else None)
-    parameters = sum(parameter.numel() for parameter in model.encoder.parameters())
-    return {"parameters": parameters, "size": input_of(job, model).size}
-
-
-def _check_weights(model: "JointModel", source: str | None, head: str | None) -> dict[str, Any]:
-    from ivvit_cli.models import load_weights
-
-    if source is None:
-        return {"state": "good", "detail": "random"}
-    return _check_source(source, lambda: load_weights(model, source, head).lines()[0])
-
-
-def _check_part(model: "JointModel", part: str, source: str) -> dict[str, Any]:
-    from ivvit_cli.models.weights import load_parts
-
-    return _check_source(source, lambda: load_parts(model, {part: source})[0])
-
-
-def _check_source(source: str, load: Callable[[], str]) -> dict[str, Any]:
-    from ivvit_cli.models.weights import is_remote
-
-    if is_remote(source):
-        return {"state": "good", "detail": f"{source}, fetched when training starts"}
-    try:
-        return {"state": "good", "detail": load()}
-    except EnvironmentFault as error:
-        return {"state": "not there yet", "detail": source, "hint": error.hint}
