@@ -3,7 +3,8 @@
 A command runs as it is printed, but for this:
 
 - a path from home or from the root lies in the world: `~/x` is `home/x`, `/x` is `root/x`;
-- a model that is trained, timed or explained is tiny (`TINY`), and trained for one iteration;
+- a model that is trained, timed or explained is tiny, from random weights, and trained for one
+  iteration (`TINY`);
 - a table only shows its rows; at smoke scale it runs its first one;
 - what is read and is not there is made: datasets as they are distributed, shards, runs, files.
 """
