@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _WORTH = 1.15  # times as fast, for a number of threads to be worth a word
-_LARGE = 1.1  # times the size that crops need
+_SAVED = 0.1  # share of the time that smaller frames save, to be worth a word
 _HELD_BACK = 0.6  # share of the decode bound below which something else is slow
 
 
@@ -55,7 +55,7 @@ def advise(
         )
     largest = max(datasets, key=lambda name: datasets[name].saved)
     stored = datasets[largest]
-    if stored.short_side > _LARGE * stored.needed:
+    if share * stored.saved > _SAVED:
         return (
             f"{largest}: frames of {stored.short_side} pixels are decoded for crops that need "
             f"{stored.needed}: `ivvit shard … --short-side {stored.needed}` leaves out "
@@ -63,7 +63,7 @@ def advise(
         )
     if share < _HELD_BACK:
         return (
-            f"decoding would take {share:.0%} of the time: the disk, or other programs on these "
-            "cores, hold the reading back"
+            f"decoding would take {share:.0%} of the time: the disk, small batches, or other "
+            "programs on these cores hold the reading back"
         )
     return "reading is as fast as these cores decode: faster with more of them"

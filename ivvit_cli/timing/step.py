@@ -14,6 +14,7 @@ from ivvit_cli.training.job import Job
 from ivvit_cli.training.journal import BOTTLENECK
 from ivvit_cli.training.loop import Trainer
 from ivvit_cli.training.prepared import Prepared
+from ivvit_cli.training.sampling import mean_batch
 
 PHASES = ("wait", "transfer", "forward", "backward", "optimiser")
 
@@ -109,7 +110,11 @@ def _groups(
     prepared: Prepared, plan: dict[str, Any], updates: Sequence[UpdateTime]
 ) -> list[dict[str, Any]]:
     """Return the kinds of updates: one for each dataset, or a single one on all of them."""
-    schedule, batches = prepared.schedule, {n: d["batch"] for n, d in plan["datasets"].items()}
+    schedule, section = prepared.schedule, prepared.job.schedule
+    batches = {
+        name: mean_batch(section, source, schedule.weights, name)
+        for name, source in prepared.sources.items()
+    }
     if is_in_turn(schedule):
         kinds = [([name], count) for name, count in schedule.steps(plan["iterations"]).items()]
     else:

@@ -124,7 +124,7 @@ def test_a_mixture_has_one_kind_of_update(bench):
     found = bench("step", "schedule={kind: weighted, batch: 6, iterations: 30}")
     [group] = found["groups"]
     assert group["datasets"] == ["pictures", "films"]
-    assert group["samples"] == pytest.approx(6, abs=0.01)
+    assert group["samples"] == pytest.approx(6)
     assert group["updates"] == 30
     assert group["mean_seconds"] * found["updates"]["measured"] == pytest.approx(found["seconds"])
 

@@ -54,6 +54,11 @@ def test_large_frames_are_named_where_most_is_saved():
     assert line.endswith(f"leaves out {0.8 * (1 - 4 / 9):.0%} of all decoding")
 
 
+def test_large_frames_are_no_matter_where_decoding_is_none():
+    stored = {"a": Stored(640, 320, 0.2), "b": Stored(480, 320, 0.8)}
+    assert "--short-side" not in said(stored, share=0.1)
+
+
 def test_a_slow_disk_is_told_from_slow_cores():
     assert "the disk" in said(share=0.3)
     assert said() == "reading is as fast as these cores decode: faster with more of them"
