@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timm.models.hiera import MaskUnitAttention
 from torch import Tensor, nn
 
 from ivvit_cli.errors import EnvironmentFault, IvvitError
@@ -68,6 +69,11 @@ class FramesToLogits(nn.Module):
     def __init__(self, model: JointModel, meta: Meta, dataset: str) -> None:
         super().__init__()
         self.model, self.dataset = model, dataset
+        for module in model.modules():
+            if isinstance(module, MaskUnitAttention):
+                module.fused_attn = (
+                    False  # which ONNX lacks where units are a dimension of their own
+                )
         mean, std = (
             torch.tensor(each)[:, None, None] for each in (meta.input.mean, meta.input.std)
         )
@@ -130,7 +136,7 @@ def _write_graph(net: FramesToLogits, pixels: Tensor, about: dict[str, str], pat
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
             )
         except RuntimeError as error:
-            reason = str(error).strip().partition("\n")[0]
+            reason = _first_cause(error)
             raise IvvitError(f"{net.dataset}: torch cannot export this model: {reason}") from error
     assert program is not None
     for node in program.model.graph.all_nodes():
@@ -138,6 +144,12 @@ def _write_graph(net: FramesToLogits, pixels: Tensor, about: dict[str, str], pat
     program.model.metadata_props.update(about)
     weights = sum(tensor.nbytes for tensor in net.state_dict().values())
     program.save(path, external_data=weights > _LARGEST)
+
+
+def _first_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _largest_difference(net: FramesToLogits, batches: Sequence[Tensor], path: Path) -> float:

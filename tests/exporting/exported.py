@@ -25,11 +25,8 @@ def save_model(
     **args: Any,
 ) -> tuple[JointModel, Path]:
     """Save a checkpoint as training does; return its model and its folder."""
-    model = {
-        "backbone": backbone,
-        "backbone_args": {**SIZES, "depth": 1, **args},
-        **(section or {}),
-    }
+    sizes = args if backbone.startswith("hiera") else {**SIZES, "depth": 1, **args}
+    model = {"backbone": backbone, "backbone_args": sizes, **(section or {})}
     model["temporal"] = temporal or {"kind": "none"}
     net = build_model(model, {name: len(classes) for name, classes in heads}).eval()
     generator = torch.Generator().manual_seed(3)
@@ -39,7 +36,7 @@ def save_model(
     meta = {
         "ivvit": "0",
         "model": model,
-        "input": {"size": SIZE, "mean": MEAN, "std": STD},
+        "input": {"size": sizes["img_size"], "mean": MEAN, "std": STD},
         "eval": {"views": "1x1", "average": "logits", "batch": 16, "precision": "auto"},
         "heads": {name: _head(name, classes) for name, classes in heads},
         "metrics": {},

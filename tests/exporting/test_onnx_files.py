@@ -71,6 +71,15 @@ def test_every_kind(kind: str, tmp_path: Path) -> None:
         compare(model, "ucf", tmp_path / "out/ucf.onnx", pixels)
 
 
+def test_hiera(tmp_path: Path) -> None:
+    sizes = {"img_size": 64, "embed_dim": 8, "stages": (1, 1, 1, 1)}
+    model, checkpoint = save_model(
+        tmp_path / "run", None, (VIDEO,), backbone="hiera_tiny_224", **sizes
+    )
+    export_onnx(checkpoint, tmp_path / "out")
+    compare(model, "ucf", tmp_path / "out/ucf.onnx", moving_frames(3, FRAMES, 64))
+
+
 def test_a_file_per_head(files: tuple[JointModel, Path]) -> None:
     model, out = files
     assert {path.name for path in out.iterdir()} == {"ucf.onnx", "pets.v1.onnx"}
