@@ -11,7 +11,7 @@ from ivvit_cli.reporting.html import COLOURS, text
 from ivvit_cli.reporting.svg import stroke
 
 WIDTH = 900
-_LEFT, _RIGHT = 46, 18
+_LEFT, _RIGHT = 46, 26
 _TITLE, _RIBBON, _GAP, _CURVES, _AXIS, _ROW = 26, 22, 10, 130, 26, 18  # heights, from above
 _LETTER = 6.4  # pixels of a letter, on average
 _NAME = 90  # letters of a file's path
@@ -69,7 +69,7 @@ def draw(tracks: Sequence[Track]) -> bytes:
     top = 0
     for track in tracks:
         drawn = _longest(merge(track.moments))
-        rows = list(_legend_rows(drawn))
+        rows = list(_legend_rows(drawn, others=any(m.label not in drawn for m in track.moments)))
         panels.append(f'<g transform="translate(0 {top})">{_panel(track, drawn, rows)}</g>')
         top += _TITLE + _RIBBON + _GAP + _CURVES + _AXIS + _ROW * len(rows) + 14
     return (
@@ -159,21 +159,23 @@ def _curve(number: int, label: str, track: Track, end: float) -> str:
     return f'<polyline points="{points}" {stroke(number)}/>'
 
 
-def _legend_rows(drawn: Sequence[str]) -> Iterator[str]:
+def _legend_rows(drawn: Sequence[str], *, others: bool) -> Iterator[str]:
     """Yield rows of a legend, each as wide as the picture."""
+    signs = [(label, stroke(number)) for number, label in enumerate(drawn)]
+    if others:
+        signs.append(("others", 'stroke="var(--muted)"'))
     row, left = "", float(_LEFT)
-    for number, label in enumerate(drawn):
+    for label, sign in signs:
         width = 32 + _LETTER * len(label) + 16
         if row and left + width > WIDTH - _RIGHT:
             yield row
             row, left = "", float(_LEFT)
         row += (
-            f'<polyline points="{left:.1f},10 {left + 26:.1f},10" {stroke(number)}/>'
+            f'<polyline points="{left:.1f},10 {left + 26:.1f},10" {sign}/>'
             f'<text x="{left + 32:.1f}" y="14">{text(label)}</text>'
         )
         left += width
-    if row:
-        yield row
+    yield row
 
 
 def _place(moment: float, end: float) -> float:

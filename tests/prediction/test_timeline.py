@@ -90,13 +90,15 @@ def test_many_labels_and_many_windows_stay_readable():
     scores = np.eye(9)[np.arange(3000) // 10 % 9]
     picture = drawing(scores, [f"a long name of class {k}" for k in range(9)], hop=1.0)
     lines = [line.get("points").split() for line in picture.iter(f"{SVG}polyline")]
-    assert len(lines) == 2 * 6  # curves, and the lines of the legend
+    assert len(lines) == 6 + 7  # curves, and the lines of the legend with that of the others
     assert max(map(len, lines)) <= 400
     fills = {bar.get("fill") for bar in picture.iter(f"{SVG}rect")}
     assert fills == {f"var(--c{k})" for k in range(6)} | {"var(--muted)"}
+    assert "others" in [text.text for text in picture.iter(f"{SVG}text")]
     assert {text.get("y") for text in picture.iter(f"{SVG}text") if "class" in text.text} == {"14"}
 
 
 def test_one_window_is_a_point():
     picture = drawing([[0.4, 0.6]], ["cat", "dog"])
     assert len(list(picture.iter(f"{SVG}circle"))) == 1
+    assert "others" not in [text.text for text in picture.iter(f"{SVG}text")]
