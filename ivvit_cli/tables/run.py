@@ -87,10 +87,11 @@ class TablePlan:
                 each = self.table.rows[each].start
 
     def datasets_of(self, name: str) -> set[str]:
-        """Return the datasets on which a row has a number, or another is compared with it."""
+        """Return the datasets of a row's printed numbers, its own and gains; without any, all."""
         row = self.table.rows[name]
         others = (each.gains.get(name, {}) for each in self.table.rows.values())
-        return {*row.printed, *row.top5}.union(*row.gains.values(), *others)
+        printed = {*row.printed, *row.top5}.union(*row.gains.values(), *others)
+        return printed or {*self.recipe(name).data}
 
 
 def plan_table(

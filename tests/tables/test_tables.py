@@ -33,6 +33,7 @@ def test_every_row_is_a_recipe_that_builds_small(name, changes, tmp_path):
     small = validate(shrink(recipe, tmp_path))
     assert small.model.temporal.kind == recipe.model.temporal.kind
     assert small.schedule.kind == recipe.schedule.kind
+    assert small.model.backbone.split("_")[0] == recipe.model.backbone.split("_")[0]
     with torch.device("meta"):
         build_model(small.model.model_dump(), dict.fromkeys(small.data, 3))
 
@@ -169,10 +170,12 @@ def test_a_gain_is_the_difference_of_two_rows(here):
         ("joint", "cifar100", "top1", "50.00", "", ""),
         ("joint", "ucf101", "top1", "60.00", "61.00", "+1.00"),
         ("joint", "ucf101", "top5", "90.00", "88.00", "-2.00"),
+        ("moved", "ucf101", "top1", "", "64.50", ""),
         ("moved", "ucf101", "top1 over joint", "+5.00", "+3.50", "-1.50"),
     ]
-    (alone,) = lines_of({"moved": results["moved"]}, "top1")
-    assert alone.ours is None
+    own, gain = lines_of({"moved": results["moved"]}, "top1")
+    assert (own.printed, gain.ours) == (None, None)
+    assert gain.cells(smoke=False)[3:] == ("+5.00", "", "")
 
 
 def test_a_table_lists_what_it_would_do(here, capsys):
