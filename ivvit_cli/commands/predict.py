@@ -14,7 +14,6 @@ from ivvit_cli.completion import complete_run
 from ivvit_cli.errors import EnvironmentFault, InputError, UsageError
 
 if TYPE_CHECKING:
-    from ivvit_cli.meta import Meta
     from ivvit_cli.prediction.documents import Document
     from ivvit_cli.prediction.files import MediaFile
     from ivvit_cli.prediction.heads import Head
@@ -83,38 +82,20 @@ def predict(
       ivvit predict match.mp4 --ckpt runs/demo --window 4 --hop 2 --plot match.svg
       find . -name '*.mp4' | ivvit predict - --ckpt runs/demo --jsonl
     """
-    from ivvit_cli.evaluation.device import choose_device, wants_bf16
+    from ivvit_cli.prediction.checkpoint import open_predictor
     from ivvit_cli.prediction.plot import Tracks
-    from ivvit_cli.prediction.runner import predict as score
-    from ivvit_cli.runs import find_checkpoint, load_model, read_meta
-    from shards.stream.views import parse_views
 
     if as_json + as_lines + as_csv > 1:
         raise UsageError("--json, --jsonl and --csv: choose one")
     windows = _divide(window, hop, plot)
-    checkpoint = find_checkpoint(ckpt)
-    meta = read_meta(checkpoint)
-    wanted = parse_views(views or meta.eval.views)
-    heads = _choose(meta, head or [])
-    place = choose_device(device)
+    predictor = open_predictor(ckpt, head or [], views=views, device=device)
     media = _find_media(files)
-    predictions = score(
-        load_model(checkpoint, place, backbone)[0],
-        media,
-        heads,
-        views=wanted,
-        **meta.input.model_dump(),
-        average=meta.eval.average,
-        bf16=wants_bf16(meta.eval.precision, place),
-        batch=batch or meta.eval.batch,
-        windows=windows,
-        device=place,
-    )
-    tracks = Tracks(heads) if plot else None
+    predictions = predictor.predict(media, windows, batch=batch, backbone=backbone)
+    tracks = Tracks(predictor.heads) if plot else None
     errors: list[str] = []
     at_once = as_lines or as_csv
     with _progress(media, windows, hidden=at_once and console.out.is_terminal) as bar:
-        documents = _documents(predictions, heads, top, bar, tracks, errors)
+        documents = _documents(predictions, predictor.heads, top, bar, tracks, errors)
         if at_once:
             _print_lines(documents, as_csv=as_csv)
         joined = _joined(documents, windows)
@@ -149,15 +130,6 @@ def _divide(window: float | None, hop: float | None, plot: Path | None) -> "Wind
     if plot is not None and not plot.parent.is_dir():
         raise InputError(f"{plot}: its folder does not exist")
     return Windows(window, window if hop is None else hop)
-
-
-def _choose(meta: "Meta", wanted: Sequence[str]) -> "list[Head]":
-    from ivvit_cli.evaluation.targets import choose_heads
-    from ivvit_cli.prediction.heads import make_heads
-
-    names = choose_heads(list(meta.heads), wanted, "--head")
-    described = {name: entry.model_dump() for name, entry in meta.heads.items()}
-    return [entry for entry in make_heads(described) if entry.name in names]
 
 
 def _find_media(paths: Sequence[Path]) -> "list[MediaFile]":

@@ -10,9 +10,10 @@ from media import make_frames, write_video
 
 from ivvit_cli.prediction import windows as module
 from ivvit_cli.prediction.heads import Reading
-from ivvit_cli.prediction.media import view_file
+from ivvit_cli.prediction.media import Media, stored_rate, view_file, view_media
 from ivvit_cli.prediction.windows import Windows, cut_windows, view_windows
 from shards.convert.picking import Picking
+from shards.convert.video import read_video
 from shards.errors import InputError
 from shards.stream.views import Views, parse_views
 
@@ -49,6 +50,23 @@ def test_a_window_equals_a_video_of_its_own(tmp_path, seconds, hop, spans):
             assert torch.equal(part.views[reading].frames, expected[reading].frames)
             assert np.array_equal(part.views[reading].clips, expected[reading].clips)
             assert torch.equal(part.views[reading].boxes, expected[reading].boxes)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["UCF101/**/*.avi", "kinetics400/**/*.mp4", "something-something-v2/**/*.webm",
+     "robustness/video/media3_hdr10-av1.mp4"],
+)  # fmt: skip
+def test_a_window_of_a_real_video_has_its_frames(real_data, pattern):
+    path = next(iter(sorted(real_data.glob(pattern))))
+    part = view(path, Windows(1, 1), [UNIFORM])[1]
+    video = read_video(path, short_side=40, quality=4)
+    second = round(video.fps)
+    frames = dict(enumerate(video.frames[second : 2 * second]))
+    size = video.width, video.height
+    media = Media(path, "video", "jpg", frames, len(frames), stored_rate(video.fps), *size)
+    expected = view_media(media, UNIFORM, views=parse_views("2x3"), size=32)
+    assert torch.equal(part.views[UNIFORM].frames, expected.frames)
 
 
 def test_a_file_that_does_not_say_how_long_it_is(tmp_path):
