@@ -46,9 +46,9 @@ def save_model(
 
 def _head(name: str, classes: list[str]) -> dict[str, Any]:
     return {
-        "kind": "video" if name == VIDEO[0] else "image",
+        "kind": "video" if classes == VIDEO[1] else "image",
         "classes": classes,
-        "clip": CLIP if name == VIDEO[0] else None,
+        "clip": CLIP if classes == VIDEO[1] else None,
         "conversion": {"short_side": 320, "fps": None, "quality": 3},
         "shards": f"data/{name}",
         "eval_split": None,
