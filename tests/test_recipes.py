@@ -117,6 +117,43 @@ def test_the_settings_of_timesformer(name: str) -> None:
     assert (optim["milestones"], optim["gamma"]) == (("11ep", "14ep"), 0.1)
 
 
+def test_a_frozen_transfer_is_its_target_s_training_but_for_what_is_trained() -> None:
+    """CoVeR 3.2, and the small ones that a CPU can do."""
+    pairs = {"cover-frozen-ssv2": "timesformer-ssv2", "iv-vit-small-probe": "iv-vit-small-videos"}
+    for name, target in pairs.items():
+        probe, base = load_recipe(name), load_recipe(target)
+        assert probe.model_dump(exclude={"description", "model"}) == base.model_dump(
+            exclude={"description", "model"}
+        )
+        assert (probe.model.weights or "").removeprefix("run:runs/") in RECIPES
+        assert probe.model.freeze == ("encoder.*",)
+        own = {"weights": base.model.weights, "freeze": ()}
+        assert probe.model.model_copy(update=own) == base.model
+
+
+def test_transfer_starts_from_runs_and_trains_one_dataset() -> None:
+    for name in ("cover-transfer-k400", "cover-transfer-ssv2", "iv-vit-small-fine-tune"):
+        recipe = load_recipe(name)
+        assert (recipe.model.weights or "").startswith("run:")
+        assert recipe.model.freeze == ()
+        assert len(recipe.data) == 1
+
+
+def test_what_the_baselines_of_am_flow_train() -> None:
+    """ST-Adapter's code: 7.1 M of adapters for Kinetics, 14.2 M for SSv2; AdaptFormer's: 1.2 M."""
+    for name, adapters in (("st-adapter-k400", 7.1), ("st-adapter-ssv2", 14.2)):
+        assert _trained_beside_heads(name) / 1e6 == pytest.approx(adapters, abs=0.06)
+    assert _trained_beside_heads("adaptformer-ssv2") / 1e6 == pytest.approx(1.19, abs=0.01)
+    assert _trained_beside_heads("linear-probe-k400") == 0
+
+
+def _trained_beside_heads(name: str) -> int:
+    recipe = load_recipe(name)
+    with torch.device("meta"):
+        model = build_model(recipe.model.model_dump(), dict.fromkeys(recipe.data, 10))
+    return sum(p.numel() for p in model.encoder.parameters() if p.requires_grad)
+
+
 ISSUED = [
     "tokshift-k400",
     "msca-k400",
