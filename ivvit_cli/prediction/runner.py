@@ -17,7 +17,7 @@ from ivvit_cli.prediction.windows import Windows
 from shards.stream.views import Views
 
 _WAITING = 4  # batches of predictions that may wait for one in a pass that does not fill
-_PATIENCE = 10.0  # seconds that a window may wait for others
+_PATIENCE = 10.0  # seconds that a window waits for others, while more are read
 
 
 def predict(
