@@ -150,4 +150,5 @@ class AdaptFormer(Section):
     width: Positive = 64
     scale: PositiveReal = 0.1
     dropout: Decay = 0.1
+    batch_norm: bool = True  # of features, before the heads
     adapters: Literal["shared", "per-dataset"] = "shared"

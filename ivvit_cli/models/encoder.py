@@ -31,6 +31,7 @@ class Encoder(nn.Module):
         vit: timm's model; this class runs its parts in the order of timm's own forward.
         feature_dims: the widths of the features that `forward` returns.
         vote: how a head makes one of its features' logits.
+        batch_norm: whether a head normalises its features over the batch.
         idle: whether, with a single dataset, an update may leave parameters without gradient.
         clip_stem: the embeddings of clips, where these have their own.
     """
@@ -40,6 +41,7 @@ class Encoder(nn.Module):
         self.vit = vit
         self.feature_dims: tuple[int, ...] = (vit.num_features,)
         self.vote: Voting = "mean"
+        self.batch_norm = False
         self.idle = False
         self.clip_stem: ClipStem | None = None
 

@@ -41,7 +41,12 @@ class JointModel(nn.Module):
         self.encoder = encoder
         self.heads = nn.ModuleDict(
             {
-                head_key(name): Head(encoder.feature_dims, classes, encoder.vote)
+                head_key(name): Head(
+                    encoder.feature_dims,
+                    classes,
+                    encoder.vote,
+                    batch_norm=encoder.batch_norm,
+                )
                 for name, classes in heads.items()
             }
         )

@@ -2,13 +2,17 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from small_models import images, small_model
 from torch import nn
 
+from ivvit_cli.errors import UsageError
+from ivvit_cli.models import load_weights
 from ivvit_cli.models.heads import Head, head_key
 
 NAMES = ["ucf101", "tiny-imagenet", "a.b", "a%2Eb", "a%b", "train", "items", "type", "keys", "é ü"]
@@ -73,3 +77,37 @@ def test_models_stand_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_batch_norm_has_no_parameters_and_statistics_of_its_own() -> None:
+    head = Head((3,), 4, batch_norm=True).train()
+    x = images(6, 3) * 5 + 2
+    (linear,) = head.linears
+    expected = (x - x.mean(0)) / (x.var(0, unbiased=False) + 1e-6).sqrt()
+    torch.testing.assert_close(head([x]), linear(expected))
+    seen = 0.1 * x.mean(0)  # torch's momentum, from 0
+    scale = (0.9 + 0.1 * x.var(0) + 1e-6).sqrt()
+    torch.testing.assert_close(head.eval()([x]), linear((x - seen) / scale))
+    assert [name for name, _ in head.named_parameters()] == ["linears.0.weight", "linears.0.bias"]
+    with pytest.raises(UsageError, match="needs 2 samples"):
+        head.train()([x[:1]])
+
+
+def test_adaptformer_s_head_has_one_and_other_heads_none() -> None:
+    assert len(small_model(temporal={"kind": "adaptformer"}).heads["a"].norms) == 1
+    plain = small_model(temporal={"kind": "adaptformer", "batch_norm": False})
+    assert not any("norms" in name for name in plain.heads["a"].state_dict())
+
+
+def test_a_classifier_moves_with_its_statistics(tmp_path: Path) -> None:
+    classes = {"a": [f"class {number}" for number in range(24)]}  # as many as features
+    first, second = (
+        small_model(heads={"a": 24}, temporal={"kind": "adaptformer"}, seed=seed) for seed in (1, 2)
+    )
+    first.train()(images(6, 3, 16, 16), "a")
+    path = tmp_path / "adapted.safetensors"
+    save_file(first.state_dict(), path)
+    report = load_weights(second, str(path), head="a", classes=classes)
+    assert report.heads == ("a",)
+    x = images(2, 3, 16, 16, seed=4)
+    assert torch.equal(first.eval()(x, "a"), second.eval()(x, "a"))

@@ -1,8 +1,8 @@
 """AdaptFormer: an adapter beside every MLP.
 
 Chen et al., AdaptFormer: Adapting Vision Transformers for Scalable Visual Recognition, NeurIPS
-2022, Eq. 3-5: parallel, without LayerNorm, of a fixed scale. Its linear head has a BatchNorm before
-it, ours has not.
+2022, Eq. 3-5: parallel, without LayerNorm, of a fixed scale. As in the released code, the linear
+head has a BatchNorm without parameters before it.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,7 @@ def adaptformer(
     width: int = 64,
     scale: float = 0.1,
     dropout: float = 0.1,
+    batch_norm: bool = True,
     adapters: Owner = "shared",
 ) -> AdaptedEncoder:
     """Put AdaptFormer's adapters beside a ViT, which runs frame by frame.
@@ -31,6 +32,7 @@ def adaptformer(
         width: of the bottleneck.
         scale: s of Eq. 4.
         dropout: of what the bottleneck holds.
+        batch_norm: whether features are normalised over the batch before the heads.
         adapters: whether datasets share them, or each has its own.
 
     Raises:
@@ -42,7 +44,9 @@ def adaptformer(
     def make(datasets: Sequence[str]) -> Additions:
         return AdaptFormerAdditions(shape, depth, scale, dropout)
 
-    return AdaptedEncoder(vit, make, adapters)
+    encoder = AdaptedEncoder(vit, make, adapters)
+    encoder.batch_norm = batch_norm
+    return encoder
 
 
 class AdaptFormerAdditions(Additions):

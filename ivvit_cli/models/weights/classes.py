@@ -62,7 +62,7 @@ def load_classifier(
             continue
         key = prefix + name.removeprefix(target)
         given = state.get(key)
-        if given is not None and rows is not None and len(given) == len(names):
+        if given is not None and rows is not None and _is_by_class(name, given, names):
             given = given[torch.tensor(rows)]
         if given is None or given.shape != own.shape:
             raise UsageError(
@@ -71,6 +71,10 @@ def load_classifier(
             )
         taken[name] = key, given
     return taken
+
+
+def _is_by_class(name: str, given: Tensor, names: Names) -> bool:
+    return ".linears." in name and len(given) == len(names)
 
 
 def list_classifiers(state: Mapping[str, Tensor]) -> dict[str, str]:
