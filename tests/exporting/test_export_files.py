@@ -11,11 +11,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from ivvit_cli.errors import EnvironmentFault, InputError, UsageError
+from ivvit_cli.exporting.card import write_card
 from ivvit_cli.exporting.checkpoint import export_checkpoint
 from ivvit_cli.exporting.folder import new_folder
 from ivvit_cli.exporting.tensors import export_tensors
+from ivvit_cli.meta import ScoreMeta
 from ivvit_cli.models import build_model, load_weights
-from ivvit_cli.runs import load_model
+from ivvit_cli.runs import load_model, read_meta
 
 OWN = {"kind": "adaptformer", "width": 8, "adapters": "per-dataset"}
 
@@ -77,6 +79,18 @@ def test_an_unknown_dataset(tmp_path: Path) -> None:
         export_checkpoint(checkpoint, tmp_path / "out", datasets=["ufc"])
     assert caught.value.hint == "did you mean ucf? its heads: ucf, pets.v1"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_card_says_what_was_reached(tmp_path: Path) -> None:
+    _, checkpoint = save_model(tmp_path / "run")
+    meta = read_meta(checkpoint)
+    measured = {"split": "val", "views": "1x1", "samples": 9, "top5": 100, "mean_class": 50}
+    score = ScoreMeta(**measured, protocol="1x1 views, 3 frames | 16 px", top1=200 / 3)
+    write_card(meta.model_copy(update={"metrics": {"ucf": score}}), "ivvit", tmp_path / "card.md")
+    rows = [line for line in (tmp_path / "card.md").read_text().splitlines() if "| ucf" in line]
+    (cells,) = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert cells[:3] == ["ucf", "video", "3"]
+    assert cells[4:] == ["66.67", "1x1 views, 3 frames / 16 px"]
 
 
 @pytest.mark.parametrize(
