@@ -138,6 +138,8 @@ def _plan(session: Any, target: dict[str, Any], as_json: bool) -> None:
     from ivvit_cli.training.plan_tables import print_plan
 
     plan, fault = session.plan(find_machine(**target))
+    if not session.ranks.leads:
+        return
     if as_json:
         console.print_json(plan)
     else:

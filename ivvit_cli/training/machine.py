@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from ivvit_cli.errors import UsageError
+from ivvit_cli.training.distributed import ranks_of_environment
 
 _UNITS = {"GB": 10**9, "GiB": 2**30, "TB": 10**12, "TiB": 2**40}
 _SIZE = re.compile(rf"([0-9]+(?:\.[0-9]+)?) ?({'|'.join(_UNITS)})")
@@ -52,6 +53,7 @@ def find_machine(
     """Return the machine that is asked for; what is None is that of the present GPUs.
 
     Args:
+        gpus: else as many as torchrun has started processes.
         memory: of a GPU, as in 80GiB.
         tflops: TFLOP/s that a GPU sustains.
 
@@ -67,7 +69,8 @@ def find_machine(
         size: int | None = parse_memory(memory)
     else:
         size = torch.cuda.get_device_properties(0).total_memory if there else None
-    return Machine(gpus or max(there, 1), size, speed, source)
+    processes = ranks_of_environment().world
+    return Machine(gpus or (processes if processes > 1 else max(there, 1)), size, speed, source)
 
 
 def parse_memory(text: str) -> int:

@@ -67,6 +67,8 @@ def run(words: list[str], world: World) -> None:
             subprocess.run(["make", "-n", *targets], cwd=ROOT, check=True, capture_output=True)
         case ["find", *_]:  # what it prints, the next command reads
             sys.stdin = io.TextIOWrapper(io.BytesIO(world.find(words)))
+        case ["srun", "env", "--ignore-signal=USR1", *rest]:
+            run(rest, world)
         case ["torchrun", *rest]:  # in one process
             run(["ivvit", *launched(rest)], world)
         case ["ivvit", *rest]:
