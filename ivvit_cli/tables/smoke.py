@@ -101,4 +101,6 @@ def make_data(recipes: Iterable[Recipe], folder: Path) -> None:
 def _make(drawn: DemoSet, folder: Path, name: str) -> None:
     media = folder / "media" / name
     replace(drawn, name=name, per_class=_PER_CLASS).write(media, seed=0)
+    for classes in [*media.glob("*/*")]:  # of its own, as a head is kept where they are the same
+        classes.rename(classes.with_name(f"{classes.name}-{name}"))
     convert("imagefolder" if drawn.kind == "image" else "videofolder", media, folder / name)

@@ -15,7 +15,8 @@ from ivvit_cli.models import build_model
 from ivvit_cli.recipes_dir import shipped_recipes, shipped_tables
 from ivvit_cli.tables.lines import lines_of
 from ivvit_cli.tables.run import RowResult
-from ivvit_cli.tables.smoke import shrink
+from ivvit_cli.tables.smoke import make_data, shrink
+from shards import open_dataset
 
 TABLES = {name: load_table(name) for name in shipped_tables()}
 ROWS = {
@@ -39,6 +40,14 @@ def test_every_row_is_a_recipe_that_builds_small(name, changes, tmp_path):
 
 
 CHECKED = RECIPES | ROWS
+
+
+def test_stand_ins_have_classes_of_their_own(tmp_path):
+    """Else a head would be kept in a transfer between datasets that have none in common."""
+    make_data([load_recipe("iv-vit", ["data.cifar100=null", "data.tiny-imagenet=null"])], tmp_path)
+    first, second = (open_dataset(tmp_path / name) for name in ("ucf101", "mini-kinetics"))
+    assert len(first.classes) == len(second.classes) > 2
+    assert not {*first.classes} & {*second.classes}
 
 
 @pytest.mark.parametrize(("name", "changes"), CHECKED, ids=CHECKED.values())
