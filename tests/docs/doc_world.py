@@ -28,7 +28,7 @@ from ivvit_cli.demo.datasets import MOVING, SHAPES
 from ivvit_cli.errors import RecipeError
 from shards.convert.dataset import convert
 
-BACKBONE = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 12, "num_heads": 4}
+BACKBONE = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 4, "num_heads": 4}
 TINY = [
     "model.backbone=vit_tiny_patch16_224",
     f"model.backbone_args={BACKBONE}",
