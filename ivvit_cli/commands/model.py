@@ -32,7 +32,8 @@ def ls(
       ivvit model ls dinov2
       ivvit model ls 'vit_base*224' --json
     """
-    from ivvit_cli.models.catalogue import list_backbones, list_kinds
+    from ivvit_cli.config.kinds import list_kinds
+    from ivvit_cli.models.catalogue import list_backbones
 
     kinds, backbones = list_kinds(), list_backbones(pattern)
     if as_json:

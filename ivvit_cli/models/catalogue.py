@@ -1,8 +1,6 @@
-"""What a recipe's `model.backbone` and `model.temporal.kind` may be."""
+"""What a recipe's `model.backbone` may be."""
 
 import difflib
-import inspect
-from collections.abc import Callable
 from fnmatch import fnmatch
 from typing import Any
 
@@ -10,15 +8,6 @@ import timm
 
 from ivvit_cli.errors import UsageError
 from ivvit_cli.models.backbone import list_vits
-from ivvit_cli.models.temporal import KINDS
-
-
-def list_kinds() -> list[dict[str, str]]:
-    """Return each temporal kind with its options and defaults, and a line about it."""
-    return [
-        {"kind": kind, "options": _options(build), "about": _about(build)}
-        for kind, build in KINDS.items()
-    ]
 
 
 def list_backbones(pattern: str | None = None) -> list[dict[str, Any]]:
@@ -41,12 +30,3 @@ def list_backbones(pattern: str | None = None) -> list[dict[str, Any]]:
             tags[name].append(tag)
     sizes = {name: timm.get_pretrained_cfg(name).input_size[-1] for name in names}
     return [{"name": name, "size": sizes[name], "tags": tags[name]} for name in names]
-
-
-def _options(build: Callable[..., Any]) -> str:
-    parameters = inspect.signature(build).parameters.values()
-    return ", ".join(f"{p.name}: {p.default}" for p in parameters if p.kind == p.KEYWORD_ONLY)
-
-
-def _about(build: Callable[..., Any]) -> str:
-    return (inspect.getdoc(build) or "").split("\n")[0]

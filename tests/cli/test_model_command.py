@@ -13,6 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny_runs import MODEL, make_shards, save_run, write_pictures
 
+from ivvit_cli.models.temporal import KINDS
+
 Ivvit = Callable[..., Result]
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
 
@@ -51,7 +53,11 @@ train: {{accumulate: 2}}
 
 def test_ls_lists_kinds_and_backbones(ivvit_here: Ivvit) -> None:
     document = ivvit_here("model", "ls", "--json").json
-    assert {"none", "token_shift", "msca", "divided"} <= {k["kind"] for k in document["temporal"]}
+    kinds = {kind["kind"]: kind for kind in document["temporal"]}
+    assert kinds.keys() == KINDS.keys()
+    assert "flow: aligned, blocks: all, adapter: plain, unit: lstm" in kinds["am_flow"]["options"]
+    assert "before: [attn, mlp], adapters: shared" in kinds["st_adapter"]["options"]
+    assert all(kind["about"].endswith(".") for kind in kinds.values())
     by_name = {entry["name"]: entry for entry in document["backbones"]}
     assert by_name["vit_base_patch14_dinov2"]["size"] == 518
     assert "orig_in21k" in by_name["vit_base_patch16_224"]["tags"]
