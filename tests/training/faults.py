@@ -193,7 +193,7 @@ def broken_shards(lab: Lab, trials: int) -> list[str]:
         process = launch(train, lab.recipe, run, *words)
         while not runs.list_checkpoints(run):
             time.sleep(0.02)
-        shard = lab.dice.choice(sorted(copy.glob("**/*.tar")))
+        shard = lab.dice.choice(sorted(copy.glob("**/*train*.tar")))
         kind = lab.dice.choice(["cut", "zero"])
         with shard.open("r+b") as file:
             if kind == "cut":
