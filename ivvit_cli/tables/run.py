@@ -1,7 +1,5 @@
 """The rows of a table as runs: what is missing is trained and evaluated, in processes."""
 
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +10,8 @@ from ivvit_cli.config.load import validate
 from ivvit_cli.config.tables import Table, TableRow
 from ivvit_cli.errors import InputError, UsageError
 from ivvit_cli.reporting.record import read_run
-from ivvit_cli.runs import list_checkpoints
+from ivvit_cli.runs import find_checkpoint, list_checkpoints
+from ivvit_cli.tables.call import call
 from ivvit_cli.tables.smoke import make_data, shrink
 from ivvit_cli.training.folder import RECIPE_FILE
 
@@ -127,7 +126,7 @@ def run_row(plan: TablePlan, name: str) -> RowResult:
         return result
     _fill(result, plan)
     if not result.ours.keys() >= plan.datasets_of(name):
-        result.fault = _call(["eval", str(run), "--views", plan.views, "--frames", row.frames])
+        result.fault = call(["eval", str(run), "--views", plan.views, "--frames", row.frames])
         _fill(result, plan)
     return result
 
@@ -140,11 +139,11 @@ def _train(plan: TablePlan, name: str) -> str:
     if _is_trained(run, recipe.schedule.iterations):
         return ""
     if (run / RECIPE_FILE).is_file():
-        return _call(["train", "--resume", str(run)])
+        return call(["train", "--resume", str(run)])
     file = plan.folder / "recipes" / f"{run.name}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(dump_recipe(recipe))
-    return _call(["train", "--recipe", str(file), "--run", str(run)])
+    return call(["train", "--recipe", str(file), "--run", str(run)])
 
 
 def _is_trained(run: Path, total: int | None) -> bool:
@@ -153,25 +152,14 @@ def _is_trained(run: Path, total: int | None) -> bool:
     return bool(checkpoints) and total is not None and checkpoints[-1].name == f"step-{total:08d}"
 
 
-def _call(words: list[str]) -> str:
-    """Run a command of ivvit's, and return its error line; nothing where it went well."""
-    command = [sys.executable, "-m", "ivvit_cli", *words]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    if not done.returncode:
-        return ""
-    if done.returncode in (130, 143, -2, -15):
-        raise KeyboardInterrupt
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    return lines[-1].removeprefix("error: ") if lines else f"exit code {done.returncode}"
-
-
 def _fill(result: RowResult, plan: TablePlan) -> None:
-    """Take a row's numbers from the evaluations under the table's protocol."""
+    """Take a row's numbers from the evaluations of its last checkpoint in the table's protocol."""
     try:
         records = read_run(result.run).evaluations.values()
+        last = find_checkpoint(result.run).name
     except InputError:
         return
-    wanted: dict[str, Any] = {"views": plan.views, "frames": result.row.frames}
+    wanted: dict[str, Any] = {"views": plan.views, "frames": result.row.frames, "checkpoint": last}
     for record in records:
         if wanted.items() <= dict(record.figures["protocol"]).items():
             result.ours[record.dataset] = float(record.figures[plan.table.metric])

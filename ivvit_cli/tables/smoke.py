@@ -3,6 +3,7 @@
 It checks the machinery (recipes, schedules, temporal kinds, evaluation), and measures nothing.
 """
 
+import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +101,7 @@ def make_data(recipes: Iterable[Recipe], folder: Path) -> None:
 
 def _make(drawn: DemoSet, folder: Path, name: str) -> None:
     media = folder / "media" / name
+    shutil.rmtree(media, ignore_errors=True)  # what was stopped halfway has classes of both names
     replace(drawn, name=name, per_class=_PER_CLASS).write(media, seed=0)
     for classes in [*media.glob("*/*")]:  # of its own, as a head is kept where they are the same
         classes.rename(classes.with_name(f"{classes.name}-{name}"))

@@ -8,6 +8,7 @@ from typing import Any
 
 # Slurm sends SIGUSR1 before a job's time is up, when asked to (`sbatch --signal`).
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+LAUNCHED = "IVVIT_LAUNCHED"  # in the environment of a process whose launcher passes signals on
 
 
 class StopSignals:
@@ -15,8 +16,8 @@ class StopSignals:
 
     `on_first` is called with the name of the first one, as soon as it comes.
 
-    Under torchrun only its launcher ends a process early: a terminal sends Ctrl-C to both, and the
-    launcher then repeats it, so that a second signal says nothing about the user's patience.
+    Under a launcher, torchrun or a table, a second one is passed over: a terminal sends Ctrl-C to
+    both, and the launcher repeats it, so that it says nothing about the user's patience.
     """
 
     def __init__(self, on_first: Callable[[str], object]) -> None:
@@ -38,7 +39,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if "TORCHELASTIC_RUN_ID" not in os.environ:
+        if not {LAUNCHED, "TORCHELASTIC_RUN_ID"} & os.environ.keys():
             for each in STOPPING:
                 signal.signal(each, signal.SIG_DFL)
         if not self.received:

@@ -169,6 +169,19 @@ def test_a_small_table_runs_and_goes_on(here, capsys):
     assert (run / "eval/ucf101-val-1x1-reverse/metrics.json").is_file()
 
 
+def test_what_another_checkpoint_scored_is_no_number_of_a_row(here, capsys):
+    """As after `ivvit eval` of a row that was still in training."""
+    command = ["table", "mine.yaml", "--scale", "smoke", "--rows", "joint", "--json"]
+    assert app.run(command) == 0
+    ours = json.loads(capsys.readouterr().out)["rows"]["joint"]["ours"]
+    for path in here.rglob("eval/*/metrics.json"):
+        figures = json.loads(path.read_text())
+        figures["protocol"]["checkpoint"] = "step-00000002"
+        path.write_text(json.dumps(figures | {"top1": 99.0}))
+    assert app.run(command) == 0
+    assert json.loads(capsys.readouterr().out)["rows"]["joint"]["ours"] == ours
+
+
 def test_a_gain_is_the_difference_of_two_rows(here):
     rows = load_table("mine.yaml").rows
     results = {
