@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ivvit_cli.config.section import Name
+
 SCHEMA = 1
 
 
@@ -78,7 +80,7 @@ class Meta(_Part):
     model: dict[str, Any]
     input: InputMeta
     eval: EvalMeta
-    heads: dict[str, HeadMeta]
+    heads: dict[Name, HeadMeta]
     frozen: FrozenMeta | None = None
     metrics: dict[str, ScoreMeta]
     files: dict[str, str]

@@ -1,25 +1,13 @@
 """The typed form of a recipe. Every key a recipe may hold stands here, with its default."""
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from ivvit_cli.config.data import Data
 from ivvit_cli.config.model import Model
-from ivvit_cli.config.section import Decay, Positive, PositiveReal, Section
+from ivvit_cli.config.section import Decay, Name, Positive, PositiveReal, Section
 
-
-def _check_name(name: str) -> str:
-    """Refuse what could not name the link `best-NAME`, or the checkpoint `RUN@best-NAME`."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", name):
-        raise ValueError(
-            "a dataset's name starts with a letter or digit, and holds only these and . _ + -"
-        )
-    return name
-
-
-Name = Annotated[str, AfterValidator(_check_name)]
 Whole = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 Epochs = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?ep$")]

@@ -14,6 +14,7 @@ from ivvit_cli.errors import EnvironmentFault, InputError, UsageError
 from ivvit_cli.exporting.card import write_card
 from ivvit_cli.exporting.checkpoint import export_checkpoint
 from ivvit_cli.exporting.folder import new_folder
+from ivvit_cli.exporting.hugging_face import export_hugging_face
 from ivvit_cli.exporting.tensors import export_tensors
 from ivvit_cli.meta import ScoreMeta
 from ivvit_cli.models import build_model, load_weights
@@ -124,3 +125,13 @@ def test_a_folder_is_whole_or_absent(stop: Any, tmp_path: Path) -> None:
         "a/out",
         "a/out/whole",
     ]
+
+
+def test_a_head_names_no_file_elsewhere(tmp_path: Path) -> None:
+    """A checkpoint may come from anybody, and its heads name files and folders."""
+    _, checkpoint = save_model(tmp_path / "run", heads=(("../../stolen", ["cat", "dog"]), IMAGE))
+    place = tmp_path / "a" / "out"
+    place.parent.mkdir()
+    with pytest.raises(InputError, match="a dataset's name starts with a letter or digit"):
+        export_hugging_face(checkpoint, place)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "run"]
