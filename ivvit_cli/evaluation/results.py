@@ -62,15 +62,18 @@ def figures(scores: Scores) -> dict[str, int | float]:
 def uncertainty(scores: Scores, average: str) -> dict[str, Any]:
     """Return the 95 % intervals of the accuracies and the calibration error, all in percent.
 
+    Scores that are not finite have no calibration error.
+
     Args:
         average: what the scores are: `logits` or `probabilities`.
     """
     samples = len(scores.labels)
-    shares = scores.scores if average == "probabilities" else softmax(scores.scores)
+    finite = bool(np.isfinite(scores.scores).all())
+    shares = scores.scores if average == "probabilities" or not finite else softmax(scores.scores)
     return {
         "top1_interval": list(wilson(scores.correct(1), samples)),
         "top5_interval": list(wilson(scores.correct(5), samples)),
-        "calibration_error": None if scores.undefined else calibration_error(shares, scores.labels),
+        "calibration_error": calibration_error(shares, scores.labels) if finite else None,
     }
 
 

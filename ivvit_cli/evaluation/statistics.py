@@ -49,7 +49,7 @@ def mcnemar(first_only: int, second_only: int) -> float:
     if not total:
         return 1.0
     if total > _EXACT:
-        chi = (abs(first_only - second_only) - 1) ** 2 / total
+        chi = max(abs(first_only - second_only) - 1, 0) ** 2 / total
         return _tail(sqrt(chi))
     tail = sum(comb(total, k) for k in range(less + 1))
     return min(1.0, float(2 * tail / 2**total))

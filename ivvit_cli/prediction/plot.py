@@ -48,16 +48,20 @@ class Tracks:
 
     def add(self, prediction: Prediction) -> None:
         """Take a prediction; those without a time or with an error are passed over."""
-        if prediction.span is None or prediction.error:
+        if prediction.span is None:
             return
         start, end = prediction.span
+        if start == 0:
+            file = str(prediction.path)
+            self._open = {head.name: Track(file, head.name) for head in self._heads}
+        if prediction.error:
+            return
         for head in self._heads:
-            if start == 0:
-                self._open[head.name] = Track(str(prediction.path), head.name)
-                self.tracks.append(self._open[head.name])
-            best = head.best(prediction.scores[head.name], _KEPT)
-            self._open[head.name].moments.append(Moment(start, end, *best[0]))
-            self._open[head.name].scores.append(dict(best))
+            track, best = self._open[head.name], head.best(prediction.scores[head.name], _KEPT)
+            if not track.moments:
+                self.tracks.append(track)
+            track.moments.append(Moment(start, end, *best[0]))
+            track.scores.append(dict(best))
 
 
 def draw(tracks: Sequence[Track]) -> bytes:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ivvit_cli.evaluation.metrics import Scores
-from ivvit_cli.evaluation.results import write_results
+from ivvit_cli.evaluation.results import uncertainty, write_results
 
 SCORES = Scores(
     np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.7, 0.3, 0.0]], np.float32),
@@ -57,3 +57,10 @@ def test_a_second_evaluation_replaces_the_first_and_leaves_nothing_else(tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "metrics.json", "per_class.csv", "scores.npz",
     ]  # fmt: skip
+
+
+def test_scores_that_are_not_finite_have_no_calibration_error():
+    scores = np.array([[np.inf, 0], [1, 2]], np.float32)
+    found = uncertainty(Scores(scores, np.array([0, 1]), ["a", "b"]), "logits")
+    assert found["calibration_error"] is None
+    assert found["top1_interval"][1] == 100

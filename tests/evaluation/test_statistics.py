@@ -60,6 +60,7 @@ def test_mcnemar_s_test_of_many_is_near_the_exact_one():
         total = b + c
         exact = min(1.0, 2 * sum(comb(total, k) for k in range(min(b, c) + 1)) / 2**total)
         assert mcnemar(b, c) == pytest.approx(exact, rel=0.05, abs=1e-9)
+    assert mcnemar(501, 501) == mcnemar(501, 502) == 1
 
 
 def test_a_paired_interval_holds_the_difference_as_often_as_it_says():

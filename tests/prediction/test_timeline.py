@@ -98,6 +98,18 @@ def test_many_labels_and_many_windows_stay_readable():
     assert {text.get("y") for text in picture.iter(f"{SVG}text") if "class" in text.text} == {"14"}
 
 
+def test_a_window_without_scores_is_left_out_also_the_first():
+    tracks = Tracks([Head("toys", "video", ["cat"], {})])
+    for file, errors in (("a.mp4", [None, None]), ("b.mp4", ["NaN", None]), ("c.mp4", ["NaN"])):
+        for number, error in enumerate(errors):
+            span, scores = (2.0 * number, 2.0 * number + 2), {"toys": np.ones(1, np.float32)}
+            tracks.add(Prediction(Path(file), "video", error, span, scores))
+    assert [(each.file, len(each.moments)) for each in tracks.tracks] == [
+        ("a.mp4", 2),
+        ("b.mp4", 1),
+    ]
+
+
 def test_one_window_is_a_point():
     picture = drawing([[0.4, 0.6]], ["cat", "dog"])
     assert len(list(picture.iter(f"{SVG}circle"))) == 1
