@@ -74,10 +74,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
     def cells(tag: str, row: Sequence[str]) -> str:
         kinds = (' class="n"' if right else "" for right in numeric)
-        made = (
-            f"<{tag}{kind}>{cell if isinstance(cell, Markup) else text(cell)}</{tag}>"
-            for kind, cell in zip(kinds, row, strict=True)
-        )
+        made = (f"<{tag}{kind}>{text(cell)}</{tag}>" for kind, cell in zip(kinds, row, strict=True))
         return f"<tr>{''.join(made)}</tr>"
 
     head = cells("th", list(columns))
@@ -86,15 +83,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     )
 
 
-class Markup(str):
-    """HTML that is to be used as it is."""
-
-
-def picture(data: bytes, kind: str, description: str, style: str = "") -> Markup:
+def picture(data: bytes, kind: str, description: str, style: str = "") -> str:
     """Return an image that is part of the page."""
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
     extra = f' class="{style}"' if style else ""
-    return Markup(f'<img{extra} alt="{text(description)}" src="{source}">')
+    return f'<img{extra} alt="{text(description)}" src="{source}">'
 
 
 def folded(title: str, inner: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ivvit_cli.errors import EnvironmentFault
-from ivvit_cli.reporting.html import Markup, folded, page, picture, table, text
+from ivvit_cli.reporting.html import folded, page, picture, table, text
 from ivvit_cli.reporting.mistakes import Mistake, find_mistakes
 from ivvit_cli.reporting.record import (
     EvaluationRecord,
@@ -155,9 +155,7 @@ def _per_class(record: EvaluationRecord, classes: Sequence[str]) -> Iterator[str
             classes[each.label],
             f"{100 * each.top1 / each.samples:.1f}",
             each.samples,
-            Markup(
-                f'<span class="bar" style="width:{6 * each.top1 / each.samples:.2f}rem"></span>'
-            ),
+            _bar(each.top1 / each.samples),
         )
         for each in counts
     ]
@@ -171,8 +169,8 @@ def _per_class(record: EvaluationRecord, classes: Sequence[str]) -> Iterator[str
     yield folded(f"The other {len(rows) - half}", _bars(columns, rows[half:]))
 
 
-def _bar(share: float) -> Markup:
-    return Markup(f'<span class="bar" style="width:{6 * share:.2f}rem"></span>')
+def _bar(share: float) -> str:
+    return f'<span class="bar" style="width:{6 * share:.2f}rem"></span>'
 
 
 def _bars(columns: list[str], rows: Sequence[Sequence[object]]) -> str:
