@@ -24,6 +24,8 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
+from ivvit_cli.fitting import fit
+
 out = Console(highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
@@ -97,21 +99,38 @@ def print_text(text: str) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table to stdout: with rules on a terminal, bare aligned columns on a pipe."""
+    """Write a table to stdout: with rules on a terminal, bare aligned columns on a pipe.
+
+    A terminal gets no column without a cell, and cells folded to its width.
+    """
     rows = [list(row) for row in rows]
+    shown = [["" if cell is None else clean(cell) for cell in row] for row in rows]
+    sparing = out.is_terminal and bool(rows)
+    kept = [n for n in range(len(columns)) if not sparing or any(row[n] for row in shown)]
     grid = Table(pad_edge=False, box=box.SIMPLE_HEAD if out.is_terminal else None)
-    for number, name in enumerate(columns):
-        numeric = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
-        grid.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*(Text("" if cell is None else clean(cell)) for cell in row))
+    for n in kept:
+        numeric = bool(rows) and all(isinstance(row[n], int | float | None) for row in rows)
+        grid.add_column(Text(columns[n]), justify="right" if numeric else "left", overflow="fold")
+    for row in shown:
+        grid.add_row(*(Text(row[n]) for n in kept))
     if out.is_terminal:
+        _fold(grid, [[columns[n], *(row[n] for row in shown)] for n in kept])
         out.print(Text(title, "bold"), grid)
         return
     pipe = Console(file=io.StringIO(), width=PIPE_WIDTH)
     with pipe.capture() as capture:
         pipe.print(grid)
     print_text("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def _fold(grid: Table, columns: Sequence[Sequence[str]]) -> None:
+    """Where the terminal is too narrow for a table, close its columns up and fold their cells."""
+    if grid.__rich_measure__(out, out.options.update(max_width=PIPE_WIDTH)).maximum <= out.width:
+        return
+    grid.collapse_padding = True
+    room = out.width - 2 * len(columns)  # two blanks between columns, one at either edge
+    for column, width in zip(grid.columns, fit(columns, room), strict=True):
+        column.width = width
 
 
 class Progress(Protocol):

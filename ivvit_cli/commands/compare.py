@@ -1,5 +1,6 @@
 """`ivvit compare`: runs side by side, with how sure one can be of the difference."""
 
+import json
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,13 +50,17 @@ def compare(
 def _print_evaluations(
     runs: list[str], evaluations: dict[str, list[dict[str, Any] | None]]
 ) -> None:
-    rows = [
-        (name, run, *_cells(entry))
+    columns = ["run", "top-1", "95 %", "samples", "less the first", "95 %", "p"]
+    rows = {
+        name: [(run, *_cells(entry)) for run, entry in zip(runs, entries, strict=True)]
         for name, entries in evaluations.items()
-        for run, entry in zip(runs, entries, strict=True)
-    ]
-    columns = ["evaluation", "run", "top-1", "95 %", "samples", "less the first", "95 %", "p"]
-    console.table("Accuracy", columns, rows)
+    }
+    if console.out.is_terminal:  # which is seldom wide enough for the names beside the figures
+        for name, lines in rows.items():
+            console.table(name, columns, lines)
+        return
+    joined = [(name, *line) for name, lines in rows.items() for line in lines]
+    console.table("Accuracy", ["evaluation", *columns], joined)
 
 
 def _cells(entry: dict[str, Any] | None) -> tuple[str, ...]:
@@ -74,7 +79,7 @@ def _cells(entry: dict[str, Any] | None) -> tuple[str, ...]:
 
 def _print_recipes(recipes: list[dict[str, dict[str, list[Any]]]]) -> None:
     rows = [
-        (run, key, f"{before}", f"{after}")
+        (run, key, _value(before), _value(after))
         for each in recipes
         for run, changes in each.items()
         for key, (before, after) in changes.items()
@@ -83,6 +88,11 @@ def _print_recipes(recipes: list[dict[str, dict[str, list[Any]]]]) -> None:
         console.table("What the recipes differ in", ["run", "key", "the first's", "its"], rows)
     else:
         console.say("the recipes are the same")
+
+
+def _value(value: Any) -> str:
+    """Write a value of a recipe as YAML takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _print_cost(cost: dict[str, dict[str, float | None]]) -> None:

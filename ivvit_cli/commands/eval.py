@@ -193,7 +193,7 @@ def _print_table(title: str, evaluations: "Sequence[Evaluation]") -> None:
         for (name, entry), evaluation in zip(document["datasets"].items(), evaluations, strict=True)
     ]
     if len(rows) > 1:
-        rows.append(("mean", "", *_percent(document["mean"]), "", ""))
+        rows.append(("mean", "", *_percent(document["mean"]), None, ""))
     columns = ["dataset", "split", "top-1", "95 %", "top-5", "per class", "samples", "protocol"]
     console.table(title, columns, rows)
 

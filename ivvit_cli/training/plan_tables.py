@@ -15,7 +15,7 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     rest = dict(plan)
     datasets, weights = rest.pop("datasets"), rest.pop("weights", None)
     memory, time = rest.pop("memory"), rest.pop("time")
-    columns = ["dataset", *next(iter(datasets.values()))]
+    columns = [name.replace("_", " ") for name in ("dataset", *next(iter(datasets.values())))]
     console.table("Datasets", columns, [[name, *row.values()] for name, row in datasets.items()])
     rows = rest | {
         "effective_batch": _batch(memory),
@@ -23,10 +23,16 @@ def print_plan(plan: Mapping[str, Any]) -> None:
         f"to_fit_{_size(memory['bytes'])}": _advice(memory),
         **({"weights": weights["state"]} if weights else {}),
     }
-    console.table("Training", ["", ""], [[name, f"{value}"] for name, value in rows.items()])
-    title = f"Memory of a GPU of {memory['gpus']}, estimated, GiB"
-    columns = ["parallel", "recompute", *_PARTS, f"fits {_size(memory['bytes'])} with"]
-    console.table(title, columns, map(_layout, memory["layouts"]))
+    console.table(
+        "Training", ["what", "value"], [[name, f"{value}"] for name, value in rows.items()]
+    )
+    title = f"Memory of each GPU ({memory['gpus']}), estimated, GiB"
+    size = _size(memory["bytes"]).replace("_", " ")
+    columns = ["parallel", "recompute", *_PARTS, f"fits {size} with"]
+    lines = list(map(_layout, memory["layouts"]))
+    if console.out.is_terminal:  # which is seldom wide enough for a column of each part
+        columns, *lines = map(list, zip(columns, *lines, strict=True))
+    console.table(title, columns, lines)
 
 
 def _size(memory: int | None) -> str:
@@ -49,7 +55,7 @@ def _time(time: Mapping[str, Any], gpus: int) -> str:
             f"{name} {flops / 1e12:.4g}" for name, flops in time["flops_per_sample"].items()
         )
         return f"TFLOPs per sample: {each}; {speed}; the whole, when there are shards"
-    length = timedelta(seconds=round(time["seconds"]))
+    length = timedelta(seconds=round(time["seconds"])) or "less than a second"
     return f"{length} on {gpus} GPU{'s' if gpus > 1 else ''}, {time['flops']:.3g} FLOPs {speed}"
 
 

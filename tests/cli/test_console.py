@@ -1,5 +1,6 @@
 """The console's pieces: cleaning, tables, JSON, progress."""
 
+import io
 import json
 import math
 import os
@@ -9,8 +10,10 @@ import sys
 
 import pytest
 from conftest import clean_environment
+from rich.console import Console
 
 from ivvit_cli import console
+from ivvit_cli.fitting import fit
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,48 @@ def test_numbers_are_aligned_on_the_right(capsys: pytest.CaptureFixture[str]) ->
 def test_an_empty_table_has_its_header(capsys: pytest.CaptureFixture[str]) -> None:
     console.table("t", ["name"], [])
     assert capsys.readouterr().out == "name\n"
+
+
+def on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, columns: list[str], rows: list[list[object]]
+) -> list[str]:
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=50, color_system=None)
+    monkeypatch.setattr(console, "out", terminal)
+    with terminal.capture() as capture:
+        console.table("t", columns, rows)
+    return [line.strip() for line in capture.get().splitlines()]
+
+
+def test_a_narrow_terminal_folds_what_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    about = "12 words that are one long text which the terminal has no room for"
+    columns = ["dataset", "95 %", "steps", "how"]
+    lines = on_a_terminal(monkeypatch, columns, [["tiny-imagenet", "41.7 to 84.8", 1, about]])
+    assert all(len(line) <= 50 for line in lines)
+    (first,) = (line for line in lines if line.startswith("tiny-imagenet  41.7 to 84.8  "))
+    assert first.endswith("  12 words")
+    assert "terminal" not in first
+
+
+def test_a_terminal_gets_no_empty_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert on_a_terminal(monkeypatch, ["a", "none", "b"], [["x", None, 0], ["y", "", 1]])[2] == (
+        "a   b"
+    )
+    assert "none" in on_a_terminal(monkeypatch, ["a", "none"], [])[2]
+
+
+@pytest.mark.parametrize(
+    ("room", "widths"),
+    [
+        (60, [4, 6, 22, 23]),
+        (40, [4, 6, 22, 8]),  # text is folded between its words
+        (33, [4, 6, 17, 6]),  # long words are broken, and short cells still whole
+        (12, [3, 3, 3, 3]),
+        (2, [1, 1, 1, 1]),
+    ],
+)
+def test_what_a_column_gives(room: int, widths: list[int]) -> None:
+    columns = [["name", "ab"], ["score", "98.5 %"], ["file", "a-very-long-file-name."]]
+    assert fit([*columns, ["how", "the middle of the video"]], room) == widths
 
 
 def test_json_is_one_document_and_plain_ascii(capsys: pytest.CaptureFixture[str]) -> None:
