@@ -122,7 +122,8 @@ def _resumed(run: Path, overrides: list[str], recipe: str | None, device: str) -
     file = str(require_run(run))
     before, after = load_recipe(file), load_recipe(file, overrides)
     changes = list_changes(before.model_dump(), after.model_dump())
-    refuse_breaking(changes, freezes=bool(before.model.freeze))
+    divides = before.schedule.kind == "task_by_task"
+    refuse_breaking(changes, freezes=bool(before.model.freeze), divides=divides)
     return Session(
         job_of(after),
         run,

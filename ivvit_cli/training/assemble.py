@@ -205,13 +205,14 @@ def _update(prepared: Prepared, model: JointModel, bf16: bool) -> Update:
 
 
 def _average(job: Job, model: JointModel, saved: Saved | None) -> WeightAverage | None:
-    if job.train["ema"] is None:
+    wanted, kept = job.train["ema"] is not None, saved.average if saved else None
+    if not wanted and not kept:
         return None
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    average = WeightAverage(trained, job.train["ema"])
-    if saved and saved.average:
-        average.restore(saved.average["updates"], saved.average["weights"])
-    return average
+    average = WeightAverage(trained, job.train["ema"] or 0.0)
+    if kept:  # the model has the average, also where training goes on without one
+        average.restore(kept["updates"], kept["weights"])
+    return average if wanted else None
 
 
 def _change(source: Source) -> RandAugment | None:

@@ -11,9 +11,13 @@ _FIXED = (
     ("input",),
     ("data",),
     ("schedule", "kind"),
+    ("schedule", "sampling"),
+    ("schedule", "batch"),
     ("optim", "name"),
+    ("optim", "layer_decay"),  # which divides the parameters into groups
     ("train", "seed"),
 )
+_LENGTH = (("schedule", "iterations"), ("schedule", "epochs"))
 _FREE_IN_DATA = ("shards", "eval_split", "min_short_side")
 
 
@@ -47,18 +51,20 @@ def list_changes(before: Any, after: Any, path: tuple[str, ...] = ()) -> list[Ch
     ]
 
 
-def refuse_breaking(changes: list[Change], *, freezes: bool) -> None:
+def refuse_breaking(changes: list[Change], *, freezes: bool, divides: bool) -> None:
     """Refuse changes that a run cannot be continued with.
 
     Args:
         freezes: the run has a frozen backbone; where it is may change, and its sha256 is compared.
+        divides: the schedule divides the run's length among datasets (`task_by_task`).
 
     Raises:
         UsageError: naming the first of them.
     """
     for change in changes:
         moved = freezes and change.path == ("model", "weights")
-        if change.breaks and not moved:
+        breaks = change.breaks or (divides and change.path in _LENGTH)
+        if breaks and not moved:
             raise UsageError(
                 f"a resumed run cannot change {change}",
                 hint="the model, the order of the samples and the optimiser stay: start a new run",

@@ -134,7 +134,14 @@ def test_finished_run_resumes_to_nothing(ivvit, finished):
 
 
 @pytest.mark.parametrize(
-    "change", ["data.films.batch=3", "model.temporal.kind=none", "optim.name=sgd"]
+    "change",
+    [
+        "data.films.batch=3",
+        "model.temporal.kind=none",
+        "optim.name=sgd",
+        "optim.layer_decay=0.7",
+        "schedule.sampling=equal",
+    ],
 )
 def test_change_of_model_or_order_is_refused(ivvit, finished, change):
     result = ivvit("train", "--resume", finished[0], change)

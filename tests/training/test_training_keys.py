@@ -113,6 +113,26 @@ def test_a_resumed_run_is_the_whole_run(recipe, tmp_path, keys):
         assert all(map(torch.equal, states[0]["weights"], states[1]["weights"]))
 
 
+def test_without_its_average_a_run_goes_on_with_the_weights_of_training(recipe, tmp_path):
+    """Which the average has in its place in the checkpoint."""
+    run, still = tmp_path / "run", ("optim.lr=1e-30", "optim.weight_decay=0", "optim.warmup=0")
+    assert wait(launch(train, recipe, run, "train.ema=0.9", "schedule.iterations=3")) == [0]
+    state = torch.load(find_checkpoint(run) / "state.pt", weights_only=True)
+    assert wait(launch(train, recipe, run, "train.ema=null", "schedule.iterations=4", *still)) == [
+        0
+    ]
+    after = load_file(find_checkpoint(run) / "model.safetensors")
+    for weight in state["average"]["weights"]:
+        assert any(torch.equal(weight, other) for other in after.values())
+
+
+def test_a_schedule_that_divides_the_length_keeps_it(recipe, tmp_path):
+    """With another length, a dataset's turn would begin in the middle of what it has seen."""
+    turns = ("schedule.kind=task_by_task", "schedule.iterations=2", "eval.every=null")
+    assert wait(launch(train, recipe, tmp_path / "run", *turns)) == [0]
+    assert wait(launch(train, recipe, tmp_path / "run", "schedule.iterations=4")) == [2]
+
+
 @pytest.mark.parametrize("shape", [(5, 3, 8, 8), (5, 2, 3, 8, 8)])
 def test_mixup_is_a_weighted_mean_of_pairs(shape):
     torch.manual_seed(0)
