@@ -37,7 +37,11 @@ def compare(
 
     if len(runs) < 2:
         raise UsageError("compare takes two runs or more")
-    document = tabulate([read_run(run) for run in runs])
+    records = [read_run(run) for run in runs]
+    for record in records:
+        for line in record.outdated():
+            console.warn(line)
+    document = tabulate(records)
     if as_json:
         console.print_json(document)
         return

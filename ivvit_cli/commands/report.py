@@ -28,7 +28,10 @@ def report(
     from ivvit_cli.reporting.record import read_run
     from ivvit_cli.reporting.report import write_report
 
-    files = write_report(read_run(run), out or run / "report.html")
+    record = read_run(run)
+    for line in record.outdated():
+        console.warn(line)
+    files = write_report(record, out or run / "report.html")
     if as_json:
         console.print_json({"run": str(run), "files": [str(file) for file in files]})
         return

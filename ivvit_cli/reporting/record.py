@@ -16,7 +16,7 @@ from ivvit_cli.errors import InputError
 from ivvit_cli.evaluation.metrics import Scores
 from ivvit_cli.evaluation.results import METRICS_FILE as FIGURES_FILE
 from ivvit_cli.evaluation.results import SCORES_FILE
-from ivvit_cli.runs import find_checkpoint, read_meta
+from ivvit_cli.runs import find_checkpoint, list_checkpoints, read_meta
 from ivvit_cli.training.folder import ENVIRONMENT_FILE, METRICS_FILE, require_run
 
 
@@ -80,6 +80,13 @@ class RunRecord:
         for each in self.events:
             if each["event"] == event and dataset in (None, each["dataset"]):
                 yield each
+
+    def outdated(self) -> Iterator[str]:
+        """Yield a line for each evaluation of another checkpoint than the last one."""
+        for last in list_checkpoints(self.folder)[-1:]:
+            for name, each in self.evaluations.items():
+                if (own := each.figures["protocol"].get("checkpoint")) != last.name:
+                    yield f"{self.folder}: {name} is of {own}, but the last is {last.name}"
 
     @property
     def cost(self) -> dict[str, float | None]:

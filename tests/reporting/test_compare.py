@@ -134,3 +134,19 @@ def test_a_confusion_matrix_counts_every_sample():
     scores = np.array([[3, 1, 0], [0, 2, 5], [9, 8, 7], [0, 0, 1]], np.float32)
     matrix = confusion_matrix(Scores(scores, np.array([0, 1, 1, 2]), list("abcd")))
     assert matrix.tolist() == [[1, 0, 0], [1, 0, 1], [0, 0, 1]]
+
+
+def test_evaluations_of_an_earlier_checkpoint_are_told_of(runs, capsys):
+    """A run may have gone on after its evaluation, or that be of its best checkpoint."""
+    first, second = runs
+    for run, last in ((first, "step-00000005"), (second, "step-00000008")):
+        (run / "checkpoints" / last).mkdir(parents=True)
+        path = run / "eval/toys-val-1x1/metrics.json"
+        document = json.loads(path.read_text())
+        document["protocol"]["checkpoint"] = "step-00000005"
+        path.write_text(json.dumps(document))
+    said = f"{second}: toys-val-1x1 is of step-00000005, but the last is step-00000008"
+    for command in (["compare", str(first), str(second)], ["report", str(second)]):
+        app.run(command)
+        warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+        assert warnings == [f"warning: {said}"]
