@@ -90,13 +90,16 @@ class RunRecord:
 
     @property
     def cost(self) -> dict[str, float | None]:
-        """Return clips per second and the share of waiting, means over the log; memory in MB."""
-        rows = list(self.of("train"))
+        """Return clips per second and the share of waiting, over the log's time; memory in MB."""
+        rows = [row for row in self.of("train") if row["clips_per_second"] > 0]
         if not rows:
             return {"clips_per_second": None, "data_wait": None, "memory_mb": None}
+        samples = np.array([row.get("samples", 1) for row in rows])  # 1 where a log has no counts
+        seconds = samples / [row["clips_per_second"] for row in rows]
+        waited = seconds @ [row["data_wait"] for row in rows]
         return {
-            "clips_per_second": float(np.mean([row["clips_per_second"] for row in rows])),
-            "data_wait": float(np.mean([row["data_wait"] for row in rows])),
+            "clips_per_second": float(samples.sum() / seconds.sum()),
+            "data_wait": float(waited / seconds.sum()),
             "memory_mb": float(max(row["memory_mb"] for row in rows)),
         }
 

@@ -133,6 +133,7 @@ def _row(progress: RunProgress, dataset: str, tally: Tally, rate: float) -> dict
         "loss": tally.mean_loss,
         "top1": tally.top1,
         "lr": rate,
+        "samples": tally.samples,
         "clips_per_second": tally.samples / seconds,
         "data_wait": tally.waited / seconds,
         "memory_mb": _memory_mb(),

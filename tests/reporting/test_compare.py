@@ -29,8 +29,8 @@ def made(folder, hits, *, rate="1e-3", keys=None):
     (folder / "recipe.yaml").write_text(RECIPE.format(rate=rate))
     rows = [
         {"event": "train", "iteration": k, "dataset": "toys", "loss": 1 / k, "top1": 50.0,
-         "lr": 1e-3, "clips_per_second": 10.0 * k, "data_wait": 0.1, "memory_mb": 100 * k,
-         "skipped": 0}
+         "lr": 1e-3, "samples": 60, "clips_per_second": 60.0 / k, "data_wait": 0.1 * k,
+         "memory_mb": 100 * k, "skipped": 0}
         for k in (1, 2, 3)
     ]  # fmt: skip
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -68,7 +68,8 @@ def test_a_difference_is_taken_on_the_same_samples(runs, capsys):
     assert found["p"] == mcnemar(2, 7)
     assert document["recipes"] == [{str(runs[1]): {"optim.lr": [0.001, 0.002]}}]
     cost = document["cost"][str(runs[0])]
-    assert cost == {"clips_per_second": 20, "data_wait": pytest.approx(0.1), "memory_mb": 300}
+    wait = (0.1 * 1 + 0.2 * 2 + 0.3 * 3) / 6  # of 6 seconds, in which there were 180 clips
+    assert cost == {"clips_per_second": 30, "data_wait": pytest.approx(wait), "memory_mb": 300}
 
 
 def test_samples_are_matched_by_their_keys(runs, tmp_path):
@@ -97,7 +98,7 @@ def test_the_tables(runs, tmp_path, capsys):
     (second,) = (row for row in rows if row[:3] == [name, str(runs[1]), "75.00"])
     assert (second[5], second[7]) == ("+25.00", "0.18")
     assert [str(runs[1]), "optim.lr", "0.001", "0.002"] in rows
-    assert [str(runs[1]), "20", "10%", "300 MB"] in rows
+    assert [str(runs[1]), "30", "23%", "300 MB"] in rows
     assert err.startswith("next: ivvit report")
 
 
