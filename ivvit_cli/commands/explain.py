@@ -101,6 +101,8 @@ def _subject(
 
     place = choose_device(device)
     if ckpt is not None and recipe is None:
+        if overrides and "=" not in overrides[0]:
+            raise UsageError(f"{overrides[0]}: is a second file, and explain takes one")
         if overrides:
             raise UsageError(f"{overrides[0]}: changes a recipe, and a run has its own")
         return subject_of_run(ckpt, head, place, backbone)

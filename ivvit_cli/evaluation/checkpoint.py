@@ -89,6 +89,7 @@ def save_evaluation(evaluation: Evaluation, checkpoint: Path, meta: Meta) -> Pat
         "dataset": evaluation.target.dataset,
         "split": evaluation.target.split.name,
         **evaluation.protocol.document(),
+        "words": str(evaluation.protocol),
         "checkpoint": checkpoint.name,
         "iteration": meta.iteration,
     }

@@ -35,9 +35,10 @@ figure { margin: 0 } svg { width: 100%; height: auto } svg text { fill: var(--mu
 svg polyline { fill: none; stroke-width: 2 }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .85rem; padding: 0; margin: 0;
   list-style: none } .legend svg { width: 1.6rem; height: .6rem; margin-right: .3rem }
-.bar { display: block; height: .7rem; background: var(--c0); min-width: 1px }
-.mistakes { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(14rem, 1fr)) }
-.mistakes img { height: 5.5rem; margin-right: 2px }
+.bar { display: block; height: .7rem; margin-top: .4rem; background: var(--c0); min-width: 1px }
+.mistakes { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)) }
+.frames { display: flex; gap: 2px; align-items: start }
+.frames img { min-width: 0; max-height: 5.5rem }
 .mistakes p { font-size: .85rem; margin: .2rem 0 }
 .matrix { image-rendering: pixelated; width: min(100%, 34rem); border: 1px solid var(--line) }
 details { margin: .6rem 0 } summary { cursor: pointer }

@@ -67,8 +67,10 @@ def describe(run: RunRecord) -> str:
     length = f"{schedule['iterations']} iterations" if schedule["iterations"] else None
     length = length or f"{schedule['epochs']:g} epochs"
     start = f"weights of {model['weights']}" if model["weights"] else "random weights"
+    changed = ", ".join(f"{key} {value}" for key, value in model["backbone_args"].items())
+    backbone = f"{model['backbone']} ({changed})" if changed else model["backbone"]
     return (
-        f"{model['backbone']} with temporal kind {model['temporal']['kind']}, from {start}, "
+        f"{backbone} with temporal kind {model['temporal']['kind']}, from {start}, "
         f"trained on {', '.join(recipe['data'])} ({schedule['kind']} schedule, {length}, "
         f"{optim['name']} at {optim['lr']:g}). Accuracies are in percent, with 95 % intervals."
     )
@@ -79,9 +81,7 @@ def _accuracies(run: RunRecord) -> tuple[list[str], list[list[str]]]:
     rows = []
     for record in run.evaluations.values():
         figures, protocol = record.figures, record.figures["protocol"]
-        order = protocol.get("frames", "normal")
-        how = f"{protocol['views']} views, {protocol.get('size', '?')} px"
-        how += "" if order == "normal" else f", frames: {order}"
+        how = protocol.get("words", f"{protocol['views']} views")
         rows.append([record.dataset, str(protocol["split"]), *_percent(figures), how])
     last = {event["dataset"]: event for event in run.of("eval")}
     for name, event in last.items():
@@ -225,7 +225,8 @@ def _mistakes(found: Sequence[Mistake], classes: Sequence[str]) -> Iterator[str]
         said = f"{classes[each.label]} taken for {classes[each.taken_for]}"
         frames = "".join(picture(frame, "jpeg", said) for frame in each.frames)
         yield (
-            f"<div>{frames}<p><b>{text(classes[each.label])}</b> taken for "
+            f'<div><div class="frames">{frames}</div>'
+            f"<p><b>{text(classes[each.label])}</b> taken for "
             f"<b>{text(classes[each.taken_for])}</b>, {100 * each.confidence:.0f} % sure<br>"
             f'<span class="muted">{text(each.key)}</span></p></div>'
         )

@@ -66,6 +66,7 @@ def test_the_document_and_the_files_agree_with_the_scores(run, capsys):
         }
         assert metrics["protocol"]["checkpoint"] == "step-00000020"
         assert metrics["protocol"]["size"] == tiny_runs.SIZE
+        assert f", {tiny_runs.SIZE} px" in metrics["protocol"]["words"]
     top1 = [entry["top1"] for entry in result["datasets"].values()]
     assert result["mean"]["top1"] == pytest.approx(sum(top1) / 2)
 

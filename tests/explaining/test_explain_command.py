@@ -125,3 +125,5 @@ def test_a_fault_is_one_line(explain, tmp_path, file, args, code, message):
 def test_a_run_takes_no_settings(explain, root):
     code, _, err = explain("clip.mp4", "--ckpt", find_checkpoint(root / "run"), "model.x=1")
     assert (code, "a run has its own" in err) == (2, True)
+    code, _, err = explain("clip.mp4", "photo.png", "--ckpt", find_checkpoint(root / "run"))
+    assert (code, "photo.png: is a second file" in err) == (2, True)

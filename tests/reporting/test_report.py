@@ -53,7 +53,8 @@ def made(tmp_path_factory):
     tiny_runs.save_run(root / "run", shards)
     run = root / "run"
     (run / "recipe.yaml").write_text(
-        "description: " + json.dumps(EVIL) + "\nmodel: {backbone: vit_tiny_patch16_224}\n"
+        "description: " + json.dumps(EVIL) + "\n"
+        "model: {backbone: vit_tiny_patch16_224, backbone_args: {img_size: 32}}\n"
         f"data:\n  toys: {{shards: {root}/toys, batch: 2}}\n"
         f"  films: {{shards: {root}/shards, batch: 2, clip: {{sample: uniform, frames: 4}}}}\n"
         "schedule: {iterations: 20}\noptim: {lr: 1e-3}\n"
@@ -102,8 +103,10 @@ def test_the_page_says_what_the_files_say(page, run):
         figures = json.loads((run / "eval" / name / "metrics.json").read_text())
         assert f"{figures['top1']:.2f}" in words
         assert name in words
+        assert figures["protocol"]["words"] in words
     assert "40 samples per second on average, 25.0 % of the time waiting for data" in words
-    assert "vit_tiny_patch16_224 with temporal kind none, from random weights" in words
+    start = "vit_tiny_patch16_224 (img_size 32) with temporal kind none, from random weights"
+    assert start in words
     assert "sequential" in words
     labels = [attrs["aria-label"] for tag, attrs in page.tags if "aria-label" in attrs]
     assert any(label.startswith("Training loss: toys ends at 0.05") for label in labels)
