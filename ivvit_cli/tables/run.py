@@ -99,12 +99,17 @@ def plan_table(
     """Return the plan of some rows, or of all.
 
     Raises:
-        UsageError: there is no such row.
+        UsageError: there is no such row, or two rows of the table would be one run.
     """
     for name in rows:
         if name not in table.rows:
             raise UsageError(f"--rows {name}: no such row", hint=f"rows: {', '.join(table.rows)}")
-    return TablePlan(table, list(rows) or list(table.rows), folder, smoke, data)
+    plan = TablePlan(table, list(rows) or list(table.rows), folder, smoke, data)
+    named: dict[Path, str] = {}
+    for name, row in table.rows.items():
+        if row.recipe and (other := named.setdefault(plan.run_of(name), name)) != name:
+            raise UsageError(f"rows {other!r} and {name!r} would be one run, {plan.run_of(name)}")
+    return plan
 
 
 def prepare(plan: TablePlan) -> None:

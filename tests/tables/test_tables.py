@@ -214,6 +214,14 @@ def test_a_table_lists_what_it_would_do(here, capsys):
     assert app.run(["table", "none"]) == 2
 
 
+def test_two_rows_are_never_one_run(here, capsys):
+    rows = "  {}: {{recipe: demo, printed: {{}}}}\n"
+    text = "title: a\nsource: b\nrows:\n" + rows.format('"a b"') + rows.format("a-b")
+    (here / "mine.yaml").write_text(text)
+    assert app.run(["table", "mine.yaml", "--dry-run"]) == 2
+    assert "rows 'a b' and 'a-b' would be one run" in capsys.readouterr().err
+
+
 def test_a_row_that_fails_costs_its_line(here, capsys):
     """Without shards every row fails, and says why; so does one that starts from such a row."""
     assert app.run(["table", "mine.yaml", "--rows", "joint", "--rows", "moved"]) == 1
