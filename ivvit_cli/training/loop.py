@@ -27,6 +27,7 @@ from ivvit_cli.training.journal import Journal, Stopwatch
 from ivvit_cli.training.optim import LearningRate, set_rate
 from ivvit_cli.training.progress import RunProgress
 from ivvit_cli.training.resume import snapshot
+from ivvit_cli.training.running import RunningStatistics
 from ivvit_cli.training.schedule import JointSchedule, is_due
 from ivvit_cli.training.settings import Loading, Periods
 from ivvit_cli.training.update import Batches, Update, micro_batches, suspects
@@ -86,6 +87,7 @@ class Trainer:
         self._stop = 0  # the signal that all processes agree to stop for
         self._saved = self.progress.iteration
         self._scores: dict[str, dict[str, Any]] = {}  # of this iteration's validation
+        self._statistics = RunningStatistics(self.update.model)
         self._module: nn.Module = self.update
         self._sharded = isinstance(self.update.model, FSDPModule)
         if self.ranks.world > 1 and not self._sharded:
@@ -166,6 +168,7 @@ class Trainer:
     def _step(self, batches: Batches, stop: StopSignals) -> None:
         """Do one update: clear the gradients, forward, backward, clip, step."""
         self.optimiser.zero_grad(set_to_none=True)
+        self._statistics.note()
         with memory_guarded(batches, self.accumulate):
             batches = {name: batch.to(self.device) for name, batch in batches.items()}
             self.mark("transfer")
@@ -206,6 +209,7 @@ class Trainer:
 
     def _skip(self, batches: Batches) -> None:
         """Leave the weights as they are; give up when that happens too often in a row."""
+        self._statistics.take_back()
         names, iteration = ", ".join(batches), self.progress.iteration + 1
         if self.journal:
             self.journal.warn(f"iteration {iteration}, {names}: loss not finite, update skipped")
@@ -248,6 +252,7 @@ class Trainer:
             if self.journal:
                 self.journal.validating(self.progress.iteration, dataset, done, total)
 
+        self._statistics.share(self.ranks)
         try:
             with self._averaged(), gathered(self.update.model):
                 self._scores = self.validation.run(
