@@ -30,7 +30,7 @@ def test_an_example(package: str, ivvit_here: Any, tmp_path: Path, capsys: Any) 
     assert done.code == 0, done.stderr
     write_image(Path("photo.jpg"), picture(24, 30, seed=1))
     (text,) = [block for block in BLOCKS if f'"{out}' in block]
-    assert len(text.splitlines()) <= 6
+    assert len(text.splitlines()) <= 10
     exec(text.replace("num_classes=0", f"num_classes=0, **{SIZES | {'depth': 1}}"), {})
     printed = capsys.readouterr().out.split("\n")
     if "print" in text:
