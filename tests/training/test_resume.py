@@ -30,12 +30,12 @@ def run_faulty(recipe, run, fault):
     train(recipe, run, **fault)
 
 
-# The first save has 14 operations on files; later ones also delete the oldest checkpoint.
-@pytest.mark.parametrize("operation", [3, 7, 9, 14, 17, 22, 25, 36, 47, 58])
+# The first save has 15 operations on files; later ones also delete the oldest checkpoint.
+@pytest.mark.parametrize("operation", [3, 7, 9, 14, 15, 17, 22, 25, 36, 47, 58])
 def test_kill_in_a_save(recipe, undisturbed, tmp_path, operation):
     run = tmp_path / "run"
     assert run_with(recipe, run, kill_at=operation) == -signal.SIGKILL
-    assert bool(runs.list_checkpoints(run)) == (operation >= 14)
+    assert bool(runs.list_checkpoints(run)) == (operation >= 15)
     assert run_with(recipe, run) == 0
     assert outcome(run) == undisturbed
 
