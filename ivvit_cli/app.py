@@ -186,7 +186,8 @@ def _report(error: Exception) -> int:
         case typer.TyperException():  # the arguments do not fit the tree of commands
             context = getattr(error, "ctx", None)
             if message := error.format_message():  # a bare group has shown its help instead
-                console.fail(message, f"{context.command_path if context else 'ivvit'} --help")
+                said = message.replace("Value error, ", "")  # pydantic's word for what typer says
+                console.fail(said, f"{context.command_path if context else 'ivvit'} --help")
             return error.exit_code
         case IvvitError():
             *others, last = error.faults if isinstance(error, RecipeError) else (error.message,)

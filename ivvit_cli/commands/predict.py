@@ -120,7 +120,7 @@ def _divide(window: float | None, hop: float | None, plot: Path | None) -> "Wind
 
     for name, value in (("--window", window), ("--hop", hop)):
         if value is not None and not 0 < value <= MAX_SECONDS:  # nan is neither
-            raise UsageError(f"{name} {value:g}: not a number of seconds from 0 to 48 hours")
+            raise UsageError(f"{name} {value:g}: not a number of seconds above 0, up to 48 hours")
     if window is None:
         if hop is not None or plot is not None:
             raise UsageError("--hop and --plot need --window")

@@ -80,6 +80,7 @@ def table(
             results[row] = run_row(plan, row)
             bar.advance()
     _show(plan, results, as_json)
+    console.say(f"the runs are in {folder / 'runs'}")
     failed = sum(bool(result.fault) for result in results.values())
     if failed:
         raise IvvitError(f"{failed} of {len(results)} rows failed")

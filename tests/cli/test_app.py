@@ -66,6 +66,12 @@ def test_help_documents_the_exit_codes(ivvit: Ivvit) -> None:
         (["recpe"], "No such command 'recpe'. Did you mean 'recipe'?", "ivvit --help"),
         (["recipe", "shwo"], "No such command 'shwo'. Did you mean 'show'?", "ivvit recipe --help"),
         (["recipe", "show"], "Missing argument 'NAME|FILE'.", "ivvit recipe show --help"),
+        (
+            ["eval", "runs/x", "--frames", "back"],
+            "Invalid value for '--frames': 'back' is not one of "
+            "'normal', 'reverse', 'shuffle', 'freeze'.",
+            "ivvit eval --help",
+        ),
         (["recipe", "ls", "--jsno"], "No such option: --jsno", "ivvit recipe ls --help"),
         (["recipe", "show", "iv-vti"], "no recipe 'iv-vti' — did you mean 'iv-vit'?", ""),
     ],

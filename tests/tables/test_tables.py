@@ -162,8 +162,9 @@ def test_a_small_table_runs_and_goes_on(here, capsys):
     before = (run / "checkpoints/last/meta.json").stat().st_mtime_ns
     shutil.rmtree(run / "eval/ucf101-val-1x1-reverse")
     assert app.run([*command, "backwards"]) == 0
-    out, _ = capsys.readouterr()
+    out, err = capsys.readouterr()
     assert [line.split("  ")[0] for line in out.splitlines()] == ["row", "backwards"]
+    assert f"the runs are in {run.relative_to(here).parent}\n" in err
     assert "smoke: no result" in out
     assert (run / "checkpoints/last/meta.json").stat().st_mtime_ns == before
     assert (run / "eval/ucf101-val-1x1-reverse/metrics.json").is_file()
