@@ -62,6 +62,7 @@ class Update(nn.Module):
         self.changes = {name: each for name, each in (changes or {}).items() if each}
         self.label_smoothing = label_smoothing
         self.bf16 = bf16
+        self._norms = any(isinstance(module, nn.BatchNorm1d) for module in model.modules())
 
     def forward(self, batches: Mapping[str, Batch]) -> dict[str, UpdateShare]:
         """Return each dataset's loss and correct count."""
@@ -73,6 +74,8 @@ class Update(nn.Module):
         return torch.stack(terms).sum()
 
     def _share(self, dataset: str, batch: Batch) -> UpdateShare:
+        if self._norms:  # whose statistics would be those of fillers, too
+            batch = batch.without_fillers()
         x = self._render(dataset, batch)  # (B, 3, S, S) | (B, T, 3, S, S)
         mixed = (
             mix(x, sum(map(bool, batch.keys)), how) if (how := self.mixing.get(dataset)) else None

@@ -51,6 +51,11 @@ class Batch:
         edges = [k * len(self.keys) // parts for k in range(parts + 1)]
         return [self._rows(slice(a, b)) for a, b in pairwise(edges)]
 
+    def without_fillers(self) -> "Batch":
+        """Return the batch's samples alone; with their fillers where they are fewer than two."""
+        samples = sum(map(bool, self.keys))
+        return self._rows(slice(samples if samples > 1 else None))
+
     def _rows(self, rows: slice) -> "Batch":
         tensors = {k: getattr(self, k)[rows] for k in _TENSORS}
         return replace(self, keys=self.keys[rows], **tensors)

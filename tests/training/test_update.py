@@ -1,6 +1,7 @@
 """The losses of an update against their definition, and its micro-batches."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -64,6 +65,21 @@ def test_loss_is_its_definition(model, smoothing, frames):
         correct += max(row) == row[label]
     assert outcome.loss.item() == pytest.approx(loss, rel=1e-5)
     assert outcome.correct.item() == correct
+
+
+@pytest.mark.parametrize("samples", [3, 2, 1])
+def test_fillers_are_not_in_the_statistics_of_a_batch_norm(samples):
+    """But beside a single sample, which has none of its own."""
+    torch.manual_seed(0)
+    section = {**MODEL, "temporal": {"kind": "adaptformer", "width": 4}, "freeze": ["backbone"]}
+    update = Update(build_model(section, {"a": 3}).train(), **INPUT)
+    whole = make_batch("a", 4, 4, weights=[1.0] * samples + [0.0] * (4 - samples), total=samples)
+    whole = replace(whole, keys=whole.keys[:samples] + ("",) * (4 - samples))
+    loss = update({"a": whole})["a"].loss
+    assert loss.isfinite()
+    if samples > 1:
+        frames = torch.cat((whole.frames[:samples], 255 - whole.frames[samples:]))
+        assert torch.equal(update({"a": replace(whole, frames=frames)})["a"].loss, loss)
 
 
 def test_bf16_keeps_the_loss_in_float32(model):
