@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ivvit_cli.evaluation.runner import evaluation_mode
 from ivvit_cli.models import JointModel
 from ivvit_cli.training.mixing import Mixing, mix
 from ivvit_cli.training.rand_augment import RandAugment
@@ -122,7 +123,7 @@ def micro_batches(batches: Batches, parts: int) -> list[Batches]:
 def suspects(update: Update, batches: Batches) -> list[str]:
     """Return the keys of the samples whose own loss is not finite; all keys if none is."""
     found: list[str] = []
-    with torch.no_grad():
+    with torch.no_grad(), evaluation_mode(update):  # a batch norm has no statistics of one sample
         for name, batch in batches.items():
             for one in batch.split(len(batch.keys)):
                 if not update({name: one})[name].loss.isfinite():

@@ -46,6 +46,27 @@ def test_a_skipped_update_leaves_no_statistics(recipe, tmp_path):
     assert all(value.isfinite().all() for value in found.values())
 
 
+def lose_all():
+    from ivvit_cli.training.update import Update
+
+    share = Update._share
+
+    def spoilt(self, dataset, batch):
+        result = share(self, dataset, batch)
+        return result._replace(loss=result.loss * float("inf"))
+
+    Update._share = spoilt
+
+
+def train_in_vain(recipe, run):
+    train(recipe, run, *NORMED, "schedule.iterations=9", sabotage=lose_all)
+
+
+def test_samples_of_bad_updates_are_tried_one_by_one(recipe, tmp_path):
+    """Which in training a batch norm refuses."""
+    assert wait(launch(train_in_vain, recipe, tmp_path / "run")) == [1]
+
+
 def train_noting(recipe, run):
     """Train, and save what this process validates with."""
     from ivvit_cli.training.validation import Validation
