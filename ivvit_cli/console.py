@@ -136,8 +136,8 @@ def _fold(grid: Table, columns: Sequence[Sequence[str]]) -> None:
 class Progress(Protocol):
     """What `progress` hands out."""
 
-    def advance(self, n: int = 1) -> None:
-        """Count `n` more units as done."""
+    def advance(self, n: int = 1, total: int | None = None) -> None:
+        """Count `n` more units as done, of `total` where only the work itself tells."""
 
 
 @contextmanager
@@ -179,9 +179,9 @@ class _Bar:
     bar: RichProgress
     task: Any
 
-    def advance(self, n: int = 1) -> None:
+    def advance(self, n: int = 1, total: int | None = None) -> None:
         """Move the bar."""
-        self.bar.advance(self.task, n)
+        self.bar.update(self.task, advance=n, total=total)
 
 
 class _Lines:
@@ -190,9 +190,10 @@ class _Lines:
         self.done = 0
         self.start = self.said = time.monotonic()
 
-    def advance(self, n: int = 1) -> None:
+    def advance(self, n: int = 1, total: int | None = None) -> None:
         """Write a line when the last one is old enough."""
         self.done += n
+        self.total = total or self.total
         now = time.monotonic()
         if now - self.said >= PLAIN_PERIOD:
             self.said = now

@@ -179,11 +179,11 @@ def _show_datasets(document: Row) -> None:
 
 
 def _show_threads(document: Row) -> None:
+    rates = ("clips_per_second", "images_per_second")  # one is zero where no dataset is of its kind
     rows = [
         (
             threads,
-            _spread(found["clips_per_second"], ".0f"),
-            _spread(found["images_per_second"], ".0f"),
+            *(_spread(found[rate], ".0f") if found[rate]["most"] else "" for rate in rates),
             f"{found['bytes_per_second']['median'] / 1e6:.1f}",
             _spread(found["share"], ".0%"),
         )

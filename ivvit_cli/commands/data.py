@@ -117,7 +117,7 @@ def verify(folder: Folder, as_json: Json = False) -> None:
             hint="what is fetched from a URL is checked as it comes; to check all, copy it here",
         )
     with console.progress("verify", None, "shards") as bar:
-        report = check(Path(folder), on_progress=lambda done, total: bar.advance())
+        report = check(Path(folder), on_progress=lambda _, total: bar.advance(total=total))
     if as_json:
         console.print_json(report.document())
     elif report.problems:

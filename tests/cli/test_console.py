@@ -115,6 +115,7 @@ def test_progress_off_a_terminal_is_lines(
         bar.advance(2)
     with console.progress("reading", None, "files") as bar:
         bar.advance()
+        bar.advance(total=2)
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
     assert captured.out == ""
@@ -122,6 +123,7 @@ def test_progress_off_a_terminal_is_lines(
         "sharding: 1/3 clips",
         "sharding: 3/3 clips",
         "reading: 1 files",
+        "reading: 2/2 files",
     ]
     assert lines[1].endswith("clips/s, 0:00:00 left")
 
