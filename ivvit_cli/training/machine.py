@@ -92,7 +92,7 @@ def _speed(there: int) -> tuple[float, str]:
     peak = peak_tflops(name)
     if peak is None:
         return _ANY, f"assumed, as {name} is not known here; --tflops says another"
-    return _SHARE * peak, f"assumed: {_SHARE:.0%} of the {peak} that {name} is sold with"
+    return _SHARE * peak, f"assumed: {_SHARE:.0%} of the {peak} that {name} is sold with in bf16"
 
 
 def peak_tflops(name: str) -> int | None:
