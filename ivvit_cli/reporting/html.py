@@ -42,6 +42,7 @@ svg polyline { fill: none; stroke-width: 2 }
 .mistakes p { font-size: .85rem; margin: .2rem 0 }
 .matrix { image-rendering: pixelated; width: min(100%, 34rem); border: 1px solid var(--line) }
 details { margin: .6rem 0 } summary { cursor: pointer }
+@media (max-width: 40rem) { .wide table { width: max-content } td { max-width: 20rem } }
 """
 )
 
