@@ -21,7 +21,7 @@ _POINTS = 400  # of a curve
 _TICKS = 10  # at most, of the time axis
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
 _STYLE = f"""{COLOURS}
-svg {{ background: var(--bg) }}
+svg {{ background: var(--bg); max-width: 100%; height: auto }}
 text {{ fill: var(--muted); font: 11px system-ui, sans-serif }}
 .name {{ fill: var(--fg); font-size: 13px }} .inside {{ fill: var(--bg) }}
 .axis {{ stroke: var(--line) }} polyline {{ fill: none; stroke-width: 1.5 }}
