@@ -1,13 +1,12 @@
 """How far figures can be trusted: intervals, calibration, paired tests."""
 
-from math import comb, erfc, sqrt
+from math import exp, fsum, lgamma, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 _Z = 1.959963984540054  # of 95 %
 _BINS = 15
-_EXACT = 1000  # disagreements, above which the binomial is a normal distribution
 
 
 def wilson(correct: int, samples: int) -> tuple[float, float]:
@@ -40,24 +39,15 @@ def calibration_error(probabilities: NDArray[np.float32], labels: NDArray[np.int
 def mcnemar(first_only: int, second_only: int) -> float:
     """Return the p-value of two models being equally often right on the same samples.
 
-    McNemar, 1947: exact, two-sided; of more than 1000 disagreements by the normal distribution.
+    McNemar, 1947, in its exact, two-sided form.
 
     Args:
         first_only, second_only: how many samples only one of the two gets right.
     """
     total, less = first_only + second_only, min(first_only, second_only)
-    if not total:
-        return 1.0
-    if total > _EXACT:
-        chi = max(abs(first_only - second_only) - 1, 0) ** 2 / total
-        return _tail(sqrt(chi))
-    tail = sum(comb(total, k) for k in range(less + 1))
-    return min(1.0, float(2 * tail / 2**total))
-
-
-def _tail(z: float) -> float:
-    """Return the chance of a normal value beyond ±z."""
-    return erfc(z / sqrt(2))
+    all_ways = lgamma(total + 1) - total * log(2)
+    shares = (exp(all_ways - lgamma(k + 1) - lgamma(total - k + 1)) for k in range(less + 1))
+    return min(1.0, 2 * fsum(shares))
 
 
 def paired_difference(first_only: int, second_only: int, samples: int) -> tuple[float, float]:
