@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ivvit_cli.config.section import Name
+from ivvit_cli.naming import Name
 
 SCHEMA = 1
 

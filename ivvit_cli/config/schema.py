@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 
 from ivvit_cli.config.data import Data
 from ivvit_cli.config.model import Model
-from ivvit_cli.config.section import Decay, Name, Positive, PositiveReal, Section
+from ivvit_cli.config.section import Decay, Positive, PositiveReal, Section
+from ivvit_cli.naming import Name
 
 Whole = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]

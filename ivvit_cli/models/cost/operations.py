@@ -22,7 +22,31 @@ def _count_recurrent(
     return 2 * math.prod(steps[:2]) * (math.prod(inputs) + math.prod(hidden))
 
 
-RECURRENT = {torch.ops.aten.mkldnn_rnn_layer: _count_recurrent}  # which torch does not count
+def _count_attention(
+    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any
+) -> int:
+    """Count the FLOPs of attention from the shapes (B, heads, N, D) of queries, keys and values."""
+    return 2 * math.prod(query[:3]) * key[2] * (query[3] + value[3])
+
+
+def _count_attention_gradients(
+    grad: Sequence[int],
+    query: Sequence[int],
+    key: Sequence[int],
+    value: Sequence[int],
+    *_: Any,
+    **__: Any,
+) -> int:
+    """Count those of its backward pass, which computes the attention maps again."""
+    return 2 * math.prod(query[:3]) * key[2] * (3 * query[3] + 2 * value[3])
+
+
+_aten = torch.ops.aten
+OPERATORS = {  # which torch does not count, or not in all its versions
+    _aten.mkldnn_rnn_layer: _count_recurrent,
+    _aten._scaled_dot_product_flash_attention_for_cpu: _count_attention,
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward: _count_attention_gradients,
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +75,7 @@ def count_multiply_adds(model: JointModel, shape: tuple[int, ...], dataset: str)
     """
     training = model.training
     model.eval()
-    counter = FlopCounterMode(display=False, custom_mapping=RECURRENT)
+    counter = FlopCounterMode(display=False, custom_mapping=OPERATORS)
     with fake_state(model, trained=False) as state, torch.no_grad(), counter:
         run(model, state, (1, *shape), dataset)
     model.train(training)

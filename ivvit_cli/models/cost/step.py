@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ivvit_cli.models.cost.fake import fake_state, run
 from ivvit_cli.models.cost.memory import FLOAT, MOMENTS, Activations
-from ivvit_cli.models.cost.operations import RECURRENT
+from ivvit_cli.models.cost.operations import OPERATORS
 from ivvit_cli.models.joint import JointModel
 
 Parallel = Literal["ddp", "fsdp"]
@@ -131,8 +131,8 @@ def training_flops(
     """
     training = model.training
     model.train()
-    forward = FlopCounterMode(display=False, custom_mapping=RECURRENT)
-    backward = FlopCounterMode(display=False, custom_mapping=RECURRENT)
+    forward = FlopCounterMode(display=False, custom_mapping=OPERATORS)
+    backward = FlopCounterMode(display=False, custom_mapping=OPERATORS)
     with fake_state(model, trained=True) as state:
         with forward:
             loss = run(model, state, (1, *shape), dataset).sum()
