@@ -53,6 +53,7 @@ def test_an_empty_table_has_its_header(capsys: pytest.CaptureFixture[str]) -> No
 def on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, columns: list[str], rows: list[list[object]]
 ) -> list[str]:
+    monkeypatch.setenv("TERM", "xterm")  # a dumb terminal has 80 columns, whatever it is told
     terminal = Console(file=io.StringIO(), force_terminal=True, width=50, color_system=None)
     monkeypatch.setattr(console, "out", terminal)
     with terminal.capture() as capture:
