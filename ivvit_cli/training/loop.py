@@ -106,6 +106,7 @@ class Trainer:
         updates = self.schedule.between(self.progress.iteration, self.total)
         with StopSignals(self._acknowledge) as stop, self._loader(updates) as loader:
             if self._validation_is_due():  # a signal had cut it short
+                set_rate(self.optimiser, self._rate)  # which no iteration may come to set
                 self._conclude(stop)
             while self.progress.iteration < self.total:
                 self._iterate(loader, stop)

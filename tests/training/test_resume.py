@@ -2,6 +2,8 @@
 
 import signal
 import sys
+from functools import partial
+from itertools import count
 
 import pytest
 import torch
@@ -53,21 +55,23 @@ def test_signal_finishes_the_iteration(recipe, undisturbed, tmp_path, number, co
     assert got == {k: v for k, v in undisturbed.items() if k in got}
 
 
-def test_signal_in_a_validation_cuts_it_short(recipe, undisturbed, tmp_path):
+@pytest.mark.parametrize("call", [1, 3], ids=["first", "last"])  # two per validation
+def test_signal_in_a_validation_cuts_it_short(recipe, undisturbed, tmp_path, call):
     run = tmp_path / "run"
-    assert run_with(recipe, run, sabotage=terminate_in_validation) == 143
+    assert run_with(recipe, run, sabotage=partial(terminate_in_validation, call)) == 143
     assert runs.read_meta(runs.find_checkpoint(run)).metrics == {}
     assert run_with(recipe, run) == 0
     assert outcome(run) == undisturbed
 
 
-def terminate_in_validation():
+def terminate_in_validation(call):
     from ivvit_cli.training import validation
 
-    evaluate = validation.evaluate
+    evaluate, calls = validation.evaluate, count(1)
 
     def interrupted(*args, **keywords):
-        signal.raise_signal(signal.SIGTERM)
+        if next(calls) == call:
+            signal.raise_signal(signal.SIGTERM)
         return evaluate(*args, **keywords)
 
     validation.evaluate = interrupted
