@@ -33,6 +33,7 @@ class DividedBlock(AdoptedBlock):
     def __init__(self, block: Block, prefix: int) -> None:
         super().__init__(block)
         self.prefix = prefix
+        self.mean = PrefixMean(prefix)  # made here, as compilers do not make it
         width = block.attn.proj.out_features
         self.temporal_norm1 = copy.deepcopy(block.norm1)
         self.temporal_attn = copy.deepcopy(block.attn)
@@ -49,7 +50,7 @@ class DividedBlock(AdoptedBlock):
         x = add_to_patches(x, self._over_time(self.temporal_norm1(x), frames))
         x = x + self.drop_path1(self.ls1(self.attn(self.norm1(x))))
         if frames is not None and self.prefix:
-            x = share(x, frames, PrefixMean(self.prefix))
+            x = share(x, frames, self.mean)
         moved = self.ls2(self.mlp(self.norm2(x)))
         out: Tensor = x + self.drop_path2(moved.view(x.shape[0] // (frames or 1), -1)).view(x.shape)
         return out
