@@ -1,5 +1,6 @@
 """What `ivvit shard` shows, and the commands that it suggests for the parts that are missing."""
 
+import json
 import shlex
 from collections.abc import Collection
 from enum import Enum
@@ -13,6 +14,16 @@ from shards.urls import is_url
 if TYPE_CHECKING:
     from shards.convert.errors import ShardsMissing
     from shards.convert.report import Report
+
+# A recipe that learns in minutes on a CPU, of the datasets that it would train on, and a dataset's
+# settings in it.
+_SMALL: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
+    "image": ("iv-vit-small-images", ("tiny-imagenet", "cifar100"), {"batch": 32}),
+    "video": (
+        *("iv-vit-small-videos", ("ucf101",)),
+        {"batch": 8, "clip": {"sample": "uniform", "frames": 8}},
+    ),
+}
 
 OF_FOLDERS = ("imagefolder", "videofolder")
 
@@ -140,3 +151,20 @@ def command_line(context: Any, without: Collection[str]) -> str:
         if not getattr(param, "is_flag", False):
             words.append(str(value.value if isinstance(value, Enum) else value))
     return shlex.join(words)
+
+
+def next_command(folder: str) -> str:
+    """Return the command for which sound shards are there: a training, else an evaluation.
+
+    Raises:
+        InputError: the folder has no readable `dataset.json`.
+    """
+    from shards.index import read_dataset_info
+
+    info = read_dataset_info(Path(folder))
+    if "train" not in info.splits:
+        return shlex.join(["ivvit", "eval", "RUN", "--data", f"{info.name}={folder}"])
+    recipe, others, settings = _SMALL[info.kind]
+    own = json.dumps({"shards": folder, **settings}, ensure_ascii=False)
+    changes = [*(f"data.{other}=null" for other in others), f"data.{info.name}={own}"]
+    return shlex.join(["ivvit", "train", "--recipe", recipe, *changes])

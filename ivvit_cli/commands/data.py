@@ -107,6 +107,7 @@ def verify(folder: Folder, as_json: Json = False) -> None:
       ivvit data verify data/ucf101
       ivvit data verify data/ucf101 --json
     """
+    from ivvit_cli.sharding import next_command
     from shards.convert.report import counted
     from shards.convert.verify import verify as check
     from shards.urls import is_url
@@ -128,7 +129,7 @@ def verify(folder: Folder, as_json: Json = False) -> None:
         if report.left_out:
             skipped = Path(folder, "skipped.jsonl")
             console.say(f"left out when it was made: {report.left_out}, see {skipped}")
-        console.next_step("ivvit recipe ls")
+        console.next_step(next_command(folder))
     if not report.ok:
         problems = counted(len(report.problems), "problem")
         console.fail(f"{folder}: {problems}", _mend(folder, report))

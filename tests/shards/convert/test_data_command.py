@@ -1,5 +1,6 @@
 """`ivvit data` as a user runs it."""
 
+import shlex
 import tracemalloc
 from pathlib import Path
 
@@ -85,6 +86,28 @@ def test_verify_is_quiet_about_good_shards_and_loud_about_bad(ivvit, shards: Pat
     ]
     done = ivvit("data", "verify", shards / "pets")
     assert (done.code, "missing_shard" in done.stdout) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("layout", "name"), [("imagefolder", "pets"), ("videofolder", "ucf101"), ("videofolder", "x.y")]
+)
+def test_verify_hands_sound_shards_on_to_a_training(
+    ivvit_here, tmp_path: Path, layout: str, name: str
+) -> None:
+    getattr(layouts, layout)(tmp_path / "media" / name, 1)
+    convert(layout, tmp_path / "media" / name, tmp_path / "my shards")
+    said = ivvit_here("data", "verify", "my shards").stderr
+    program, *command = shlex.split(said.partition("next: ")[2])
+    assert program == "ivvit"
+    (trained,) = ivvit_here(*command, "--dry-run", "--json").json["datasets"].values()
+    assert (trained["samples"], trained["classes"]) == (2, 2)
+
+
+def test_verify_hands_what_cannot_be_trained_on_to_an_evaluation(ivvit, tmp_path: Path) -> None:
+    layouts.imagefolder(tmp_path / "pets", 1, splits=("val",))
+    convert("imagefolder", tmp_path / "pets", tmp_path / "my shards")
+    said = ivvit("data", "verify", "my shards").stderr
+    assert said.endswith("next: ivvit eval RUN --data 'pets=my shards'\n")
 
 
 def test_what_verify_advises_puts_an_end_to_the_damage(ivvit, shards: Path) -> None:
