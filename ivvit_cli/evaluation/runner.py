@@ -1,21 +1,20 @@
 """One split through one head: what validation during training, `ivvit eval` and tests call."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
-from ivvit_cli.evaluation.forward import Average, ViewForward, pass_size
+from ivvit_cli.evaluation.forward import ViewForward, pass_size
 from ivvit_cli.evaluation.metrics import Scores
-from ivvit_cli.evaluation.order import Order, ordered
-from ivvit_cli.evaluation.protocol import clip_arguments, most_views
+from ivvit_cli.evaluation.order import ordered
+from ivvit_cli.evaluation.protocol import Protocol, clip_arguments, most_views
 from shards.errors import InputError
 from shards.stream.device import DeviceDecoder
 from shards.stream.reader import Split
-from shards.stream.views import ViewLoader, Views
+from shards.stream.views import ViewLoader
 
 
 def evaluate(
@@ -23,14 +22,9 @@ def evaluate(
     split: Split,
     *,
     dataset: str,
-    views: Views,
-    clip: Mapping[str, Any] | None,
-    size: int,
+    protocol: Protocol,
     mean: Sequence[float],
     std: Sequence[float],
-    average: Average = "logits",
-    bf16: bool = False,
-    order: Order = "normal",
     batch: int = 16,
     device: torch.device | str,
     threads: int | None = None,
@@ -39,14 +33,11 @@ def evaluate(
     world: int = 1,
     on_sample: Callable[[], object] | None = None,
 ) -> Scores:
-    """Score every sample of `split` with the head `dataset`, averaged over its views in order.
+    """Score every sample of `split` in order with the head `dataset`, under a protocol.
 
     Rank r of `world` scores the samples r, r + world, …; every rank gets all scores (`all_gather`).
 
     Args:
-        clip, size: as in `Protocol`.
-        bf16: whether the model runs under bf16 autocast.
-        order: of the frames of a clip.
         batch: the most views per forward pass; it changes scores by rounding only.
         threads, decoder: as in `ViewLoader`.
         on_sample: called once per sample of this rank.
@@ -59,24 +50,27 @@ def evaluate(
     if not count:
         raise InputError(f"{dataset}: the split {split.name} holds no sample to evaluate on")
     per_rank = -(-count // world)
-    rows = pass_size(batch, per_rank * most_views(split.kind, views))
-    forward = ViewForward(model, dataset, size=rows, average=average, bf16=bf16)
+    rows = pass_size(batch, per_rank * most_views(split.kind, protocol.views))
+    forward = ViewForward(model, dataset, size=rows, average=protocol.average, bf16=protocol.bf16)
     own = torch.zeros(per_rank, len(split.classes), device=device)  # a rank may have fewer samples
     with (
         torch.no_grad(),  # not inference_mode: what a model caches has to stay usable in training
         evaluation_mode(model),
         ViewLoader(
             split,
-            views=views,
-            size=size,
+            views=protocol.views,
+            size=protocol.size,
             indices=range(rank, count, world),
             threads=threads,
             pin=torch.device(device).type == "cuda",
             decoder=decoder,
-            **clip_arguments(clip),
+            **clip_arguments(protocol.clip),
         ) as loader,
     ):
-        rendered = (ordered(each, order).render(size, mean, std, device) for each in loader)
+        rendered = (
+            ordered(each, protocol.order).render(protocol.size, mean, std, device)
+            for each in loader
+        )
         _score(rendered, forward, own, on_sample)
     return Scores(
         scores=_gathered(own, world)[:count].cpu().numpy(),

@@ -65,19 +65,15 @@ class Validation:
         ranks: Ranks,
         on_sample: Callable[[str, int, int], object],
     ) -> dict[str, int | float]:
-        protocol, split = self.protocols[name], self.splits[name]
+        split = self.splits[name]
         done = count(ranks.world, ranks.world)  # the other processes are about as far
         scores = evaluate(
             model,
             split,
             dataset=name,
-            views=protocol.views,
-            clip=protocol.clip,
-            size=protocol.size,
+            protocol=self.protocols[name],
             mean=self.mean,
             std=self.std,
-            average=protocol.average,
-            bf16=protocol.bf16,
             batch=self.batch,
             device=device,
             threads=self.threads,

@@ -14,6 +14,7 @@ from naive_shards import write_shards
 from PIL import Image
 from torchvision.transforms.v2 import functional as tv
 
+from ivvit_cli.evaluation.protocol import Protocol
 from ivvit_cli.evaluation.runner import evaluate
 from ivvit_cli.models import build_model
 from shards import open_dataset
@@ -45,10 +46,11 @@ def model(datasets):
     return net.eval()
 
 
-def run(model, dataset, shards, views, **options):
+def run(model, dataset, shards, views, average="logits", **options):
     clip = tiny_runs.CLIP if shards.kind == "video" else None
+    protocol = Protocol(views, clip, SIZE, average, bf16=False)
     return evaluate(
-        model, shards["val"], dataset=dataset, views=views, clip=clip, size=SIZE,
+        model, shards["val"], dataset=dataset, protocol=protocol,
         mean=tiny_runs.MEAN, std=tiny_runs.STD, device="cpu", **options,
     )  # fmt: skip
 
@@ -149,6 +151,7 @@ import sys
 import numpy as np, torch
 from torch import distributed
 import tiny_runs
+from ivvit_cli.evaluation.protocol import Protocol
 from ivvit_cli.evaluation.runner import evaluate
 from ivvit_cli.models import build_model
 from shards import open_dataset
@@ -159,11 +162,12 @@ distributed.init_process_group("gloo")
 rank, world = distributed.get_rank(), distributed.get_world_size()
 model = build_model(tiny_runs.MODEL, {"toys.v1": 3, "films": 2, "single": 1})
 model.load_state_dict(torch.load(weights, weights_only=True))
+protocol = Protocol(Views(1, 3), None, tiny_runs.SIZE, "logits", bf16=False)
 for name, folder in zip(("toys.v1", "single"), folders, strict=True):
     seen = []
     scores = evaluate(
-        model, open_dataset(folder)["val"], dataset=name, views=Views(1, 3), clip=None,
-        size=tiny_runs.SIZE, mean=tiny_runs.MEAN, std=tiny_runs.STD, batch=4, device="cpu",
+        model, open_dataset(folder)["val"], dataset=name, protocol=protocol,
+        mean=tiny_runs.MEAN, std=tiny_runs.STD, batch=4, device="cpu",
         rank=rank, world=world, on_sample=lambda: seen.append(1),
     )
     found = {"scores": scores.scores, "labels": scores.labels, "seen": len(seen)}

@@ -6,7 +6,7 @@ import tiny_runs
 import torch
 from media import write_image
 
-from ivvit_cli.evaluation.protocol import clip_arguments
+from ivvit_cli.evaluation.protocol import Protocol, clip_arguments
 from ivvit_cli.evaluation.runner import evaluate
 from ivvit_cli.prediction.files import MediaFile, find_media
 from ivvit_cli.prediction.heads import make_heads
@@ -45,9 +45,11 @@ class Toys:
 
     def evaluate(self, name, average, bf16=False):
         clip = tiny_runs.CLIP if name == "films" else None
+        fed = self.meta.input
         return evaluate(
-            self.model, self.shards[name]["val"], dataset=name, views=VIEWS, clip=clip,
-            **self.meta.input.model_dump(), average=average, bf16=bf16, device="cpu",
+            self.model, self.shards[name]["val"], dataset=name,
+            protocol=Protocol(VIEWS, clip, fed.size, average, bf16),
+            mean=fed.mean, std=fed.std, device="cpu",
         )  # fmt: skip
 
 
