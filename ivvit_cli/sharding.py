@@ -149,7 +149,8 @@ def command_line(context: Any, without: Collection[str]) -> str:
         if param.param_type_name == "option":
             words.append(max(param.opts, key=len))
         if not getattr(param, "is_flag", False):
-            words.append(str(value.value if isinstance(value, Enum) else value))
+            values = value if isinstance(value, list) else [value]
+            words += [str(each.value if isinstance(each, Enum) else each) for each in values]
     return shlex.join(words)
 
 

@@ -177,7 +177,8 @@ def check(
     else:
         _show_check(name, document, lacking)
         if not lacking:
-            console.next_step(shlex.join(["ivvit", "train", "--recipe", name, *(overrides or [])]))
+            command = ["ivvit", "train", "--recipe", name, "--dry-run", *(overrides or [])]
+            console.next_step(shlex.join(command))
     if ready and lacking:
         raise EnvironmentFault(f"{name} cannot be trained yet: {len(lacking)} not there")
 

@@ -9,9 +9,11 @@ import typer
 from ivvit_cli import console
 from ivvit_cli.completion import complete_recipe, complete_resumed
 from ivvit_cli.errors import RunInterrupted, UsageError
+from ivvit_cli.sharding import command_line
 
 
 def train(
+    context: typer.Context,
     words: Annotated[
         list[str] | None,
         typer.Argument(
@@ -78,10 +80,13 @@ def train(
     else:
         session = _new(recipe, places, overrides, run, device)
     target = {"gpus": gpus, "memory": memory, "tflops": tflops}
+    given = [name for name, value in target.items() if value is not None]
     if dry_run:
         _plan(session, target, as_json)
+        if not (as_json or given) and session.ranks.world == 1:
+            console.next_step(command_line(context, ("dry_run",)))
         return
-    if given := [name for name, value in target.items() if value is not None]:
+    if given:
         raise UsageError(f"--{given[0]}: describes the machine of a --dry-run")
     _execute(session, as_json)
 

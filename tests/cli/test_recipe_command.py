@@ -1,6 +1,7 @@
 """`ivvit recipe`: list, show, copy, check."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,7 +115,22 @@ def test_check_suggests_training_when_it_can_start(ivvit_here: Ivvit, tmp_path: 
     make_shards("imagefolder", _pictures(tmp_path), tmp_path / "data/cifar100")
     others = ("data.cifar100.split=val", "data.ucf101=null", "data.tiny-imagenet=null")
     done = ivvit_here("recipe", "check", "iv-vit-small", *others)
-    assert done.stderr == f"next: ivvit train --recipe iv-vit-small {' '.join(others)}\n"
+    plan = f"ivvit train --recipe iv-vit-small --dry-run {' '.join(others)}"
+    assert done.stderr == f"next: {plan}\n"
+    training = ivvit_here(*shlex.split(plan)[1:]).stderr
+    assert training == f"next: ivvit train {' '.join(others)} --recipe iv-vit-small\n"
+    elsewhere = ivvit_here(*shlex.split(plan)[1:], "--gpus", 8)
+    assert (elsewhere.code, elsewhere.stderr) == (0, "")
+
+
+def test_a_suggested_command_can_be_pasted(ivvit_here: Ivvit, tmp_path: Path) -> None:
+    make_shards("imagefolder", _pictures(tmp_path), tmp_path / "data/cifar100")
+    others = "data: {cifar100: {split: val}, ucf101: null, tiny-imagenet: null}\n"
+    (tmp_path / "my recipe.yaml").write_text(f"extends: iv-vit-small\n{others}")
+    done = ivvit_here("recipe", "check", "my recipe.yaml", "optim.lr=1e-3")
+    assert done.stderr == "next: ivvit train --recipe 'my recipe.yaml' --dry-run optim.lr=1e-3\n"
+    done = ivvit_here("train", "--recipe", "my recipe.yaml", "--dry-run", "--run", "my run")
+    assert done.stderr == "next: ivvit train --recipe 'my recipe.yaml' --run-dir 'my run'\n"
 
 
 def test_check_lets_epochs_stand_where_one_dataset_is_trained(ivvit_here: Ivvit) -> None:
