@@ -78,9 +78,9 @@ def train(recipe, run, *overrides, kill_at=None, signal_at=None, sabotage=None):
     if signal_at:
         sys.addaudithook(SignalAt(run, *signal_at))
     if run.joinpath("recipe.yaml").exists():
-        train(words=[str(run), *overrides], resume=True, device="cpu")
-    else:
-        train(words=list(overrides), recipe=str(recipe), run=run, device="cpu")
+        train(None, words=[str(run), *overrides], resume=True, device="cpu")
+    else:  # the context, None here, serves the hint after a dry run
+        train(None, words=list(overrides), recipe=str(recipe), run=run, device="cpu")
 
 
 class KillAt:
