@@ -9,9 +9,9 @@ import torch
 from ivvit_cli.errors import EnvironmentFault
 from ivvit_cli.models import JointModel, build_model, load_weights
 from ivvit_cli.models.weights import is_remote, load_parts
-from ivvit_cli.training.assemble import input_of, resolve_periods
 from ivvit_cli.training.data import DataSpec, open_sources, shard_command
 from ivvit_cli.training.job import Job
+from ivvit_cli.training.prepared import input_of, resolve_periods
 from shards.urls import is_url
 
 

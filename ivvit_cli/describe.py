@@ -17,9 +17,9 @@ from ivvit_cli.models.cost import (
 from ivvit_cli.models.weights import is_remote
 from ivvit_cli.models.weights.load import match_weights
 from ivvit_cli.models.weights.source import read_source
-from ivvit_cli.training.assemble import input_of
 from ivvit_cli.training.data import DataSpec, open_sources
 from ivvit_cli.training.job import Job
+from ivvit_cli.training.prepared import input_of
 from shards.stream.views import Views
 from shards.urls import is_url
 

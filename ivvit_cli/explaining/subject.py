@@ -57,8 +57,8 @@ def subject_of_recipe(
         InputError, EnvironmentFault: as `load_weights`.
     """
     from ivvit_cli.config import load_recipe
-    from ivvit_cli.training.assemble import input_of
     from ivvit_cli.training.job import job_of
+    from ivvit_cli.training.prepared import input_of
 
     job = job_of(load_recipe(recipe, list(overrides)))
     torch.manual_seed(job.train["seed"])

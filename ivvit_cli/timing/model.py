@@ -14,9 +14,9 @@ from ivvit_cli.evaluation.device import wants_bf16
 from ivvit_cli.models import JointModel, build_model
 from ivvit_cli.models.cost import count_multiply_adds
 from ivvit_cli.timing.clock import Clock, spread
-from ivvit_cli.training.assemble import input_of
 from ivvit_cli.training.compiling import compile_blocks
 from ivvit_cli.training.job import Job
+from ivvit_cli.training.prepared import input_of
 
 _CLASSES = 400  # of a head, which is of no account beside the blocks
 _CPU_FRAMES = 16  # of a batch: more change nothing per view there

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from ivvit_cli.errors import UsageError
-from ivvit_cli.training.assemble import make_trainer, prepare
+from ivvit_cli.training.assemble import make_trainer
 from ivvit_cli.training.distributed import Ranks, own_device, ranks_of_environment
 from ivvit_cli.training.job import Job
 from ivvit_cli.training.loop import Trainer
-from ivvit_cli.training.prepared import Prepared
+from ivvit_cli.training.prepared import Prepared, prepare
 from ivvit_cli.training.progress import RunProgress
 from ivvit_cli.training.schedule import JointSchedule
 

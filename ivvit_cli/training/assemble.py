@@ -1,119 +1,36 @@
-"""From plain values to a run that is ready to start: datasets, model, optimiser, loop."""
+"""From a job that is ready to start to its loop: optimiser, losses, validation, settings."""
 
-import os
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from ivvit_cli.errors import UsageError
 from ivvit_cli.evaluation.device import wants_bf16
 from ivvit_cli.evaluation.protocol import Protocol
-from ivvit_cli.models import InputSpec, JointModel, build_model
+from ivvit_cli.models import JointModel
 from ivvit_cli.models.weights.frozen import Frozen
 from ivvit_cli.runs import fit_weights
 from ivvit_cli.training.average import WeightAverage
 from ivvit_cli.training.compiling import compile_blocks
-from ivvit_cli.training.data import Source, open_sources, train_stream
+from ivvit_cli.training.data import Source, train_stream
 from ivvit_cli.training.distributed import Ranks
-from ivvit_cli.training.fsdp import refuse_adapters, shard
+from ivvit_cli.training.fsdp import shard
 from ivvit_cli.training.job import Job
 from ivvit_cli.training.journal import Journal
 from ivvit_cli.training.loop import Trainer
 from ivvit_cli.training.mixing import Mixing
 from ivvit_cli.training.optim import LearningRate, build_optimiser, parameter_groups
-from ivvit_cli.training.prepared import Prepared, Timetable
+from ivvit_cli.training.prepared import Prepared
 from ivvit_cli.training.progress import RunProgress
 from ivvit_cli.training.rand_augment import RandAugment
 from ivvit_cli.training.resume import Saved, restore
-from ivvit_cli.training.sampling import epoch_length, sampling_weights
-from ivvit_cli.training.schedule import JointSchedule, to_iterations
 from ivvit_cli.training.settings import Loading, Periods
 from ivvit_cli.training.update import Update
 from ivvit_cli.training.validation import Validation
 from shards.stream.device import DeviceDecoder
+from shards.stream.loader import TrainStream
 from shards.stream.views import parse_views
 
 _OPTIMISER_KEYS = ("name", "lr", "weight_decay", "betas", "momentum", "nesterov")
-
-
-def prepare(job: Job) -> Prepared:
-    """Open the shards and build the model of a job.
-
-    Raises:
-        InputError: the shards of a dataset are missing, damaged or empty.
-        UsageError: the values do not fit the shards or one another.
-    """
-    if job.train["deterministic"]:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-    sources = open_sources(job.data, job.loader["cache"])
-    times = resolve_periods(job, epoch_length(job.schedule, sources))
-    torch.manual_seed(job.train["seed"])  # the same fresh weights in every process
-    heads = {name: len(source.dataset.classes) for name, source in sources.items()}
-    model = build_model(job.model, heads)
-    refuse_unfit(job, model)
-    schedule = JointSchedule(
-        job.schedule["kind"],
-        sampling_weights(job.schedule, sources),
-        batch=job.schedule["batch"] or 0,
-        seed=job.train["seed"],
-        total=times.total,
-    )
-    return Prepared(job, sources, model, input_of(job, model), times, schedule)
-
-
-def refuse_unfit(job: Job, model: JointModel) -> None:
-    """Refuse what a model cannot be trained with.
-
-    Raises:
-        UsageError: FSDP cannot divide it.
-    """
-    if job.train["parallel"] == "fsdp":
-        refuse_adapters(model)
-
-
-def resolve_periods(job: Job, epoch: float | None) -> Timetable:
-    """Return the moments of a job in iterations.
-
-    Args:
-        epoch: iterations per epoch (`epoch_length`); None where several datasets are trained.
-
-    Raises:
-        UsageError: a moment is given in epochs, but several datasets are trained.
-    """
-    schedule, optim = job.schedule, job.optim
-    epochs = schedule["epochs"] and f"{schedule['epochs']}ep"
-    return Timetable(
-        total=schedule["iterations"] or _resolve("schedule.epochs", epochs, epoch),
-        warmup=_resolve("optim.warmup", optim["warmup"], epoch),
-        milestones=tuple(_resolve("optim.milestones", m, epoch) for m in optim["milestones"]),
-        validate=_resolve("eval.every", job.eval["every"], epoch),
-        save=_resolve("checkpoint.every", job.checkpoint["every"], epoch),
-    )
-
-
-def _resolve(key: str, moment: Any, epoch: float | None) -> Any:
-    try:
-        return None if moment is None else to_iterations(moment, epoch)
-    except UsageError as error:
-        raise UsageError(f"{key}={moment}: {error.message}", hint=error.hint) from None
-
-
-def input_of(job: Job, model: JointModel) -> InputSpec:
-    """Return what the model is fed: the recipe's values, else the backbone's own.
-
-    Raises:
-        UsageError: the backbone takes another size.
-    """
-    own, wanted = model.input, job.input
-    size = wanted["size"] or own.size
-    if size != own.size and not job.model["backbone_args"].get("dynamic_img_size"):
-        raise UsageError(
-            f"input.size is {size}, but {job.model['backbone']} takes {own.size} pixels",
-            hint=f"set model.backbone_args.img_size={size}",
-        )
-    return InputSpec(size, wanted["mean"] or own.mean, wanted["std"] or own.std)
 
 
 def make_trainer(
@@ -136,36 +53,24 @@ def make_trainer(
         UsageError: a value is none that the loop can work with.
         EnvironmentFault: `loader.decode` is gpu, and the device is none.
     """
-    job, spec = prepared.job, prepared.input
+    job = prepared.job
     loading = _loading(job, device)
     if saved:
         fit_weights(prepared.model, saved.weights, saved.checkpoint)
     if job.train["parallel"] == "fsdp" and ranks.world > 1:
         shard(prepared.model, ranks, device)
     model = prepared.model.to(device)
-    groups = parameter_groups(model, job.optim["layer_decay"])
-    optimiser = build_optimiser(groups, **{key: job.optim[key] for key in _OPTIMISER_KEYS})
-    if saved:
-        restore(saved, optimiser)
+    optimiser = _optimiser(job, model, saved)
     average = _average(job, model, saved)
     if job.train["compile"]:
-        modes = sum(2 if source.validation else 1 for source in prepared.sources.values())
-        compilations = compile_blocks(model, passes=modes)
-        if journal:
-            journal.watch(compilations)
+        _compile(prepared, journal)
     model.encoder.vit.set_grad_checkpointing(job.train["activation_checkpointing"])
     bf16 = wants_bf16(job.train["precision"], device)
-    update = _update(prepared, model, bf16)
     return Trainer(
         run=run,
-        update=update,
+        update=_update(prepared, bf16),
         optimiser=optimiser,
-        streams={
-            name: train_stream(
-                name, source, prepared.schedule, size=spec.size, seed=job.train["seed"]
-            )
-            for name, source in prepared.sources.items()
-        },
+        streams=_streams(prepared),
         validation=_validation(prepared, bf16, loading),
         schedule=prepared.schedule,
         total=prepared.times.total,
@@ -186,10 +91,33 @@ def make_trainer(
     )
 
 
-def _update(prepared: Prepared, model: JointModel, bf16: bool) -> Update:
+def _optimiser(job: Job, model: JointModel, saved: Saved | None) -> torch.optim.Optimizer:
+    groups = parameter_groups(model, job.optim["layer_decay"])
+    optimiser = build_optimiser(groups, **{key: job.optim[key] for key in _OPTIMISER_KEYS})
+    if saved:
+        restore(saved, optimiser)
+    return optimiser
+
+
+def _compile(prepared: Prepared, journal: Journal | None) -> None:
+    modes = sum(2 if source.validation else 1 for source in prepared.sources.values())
+    compilations = compile_blocks(prepared.model, passes=modes)
+    if journal:
+        journal.watch(compilations)
+
+
+def _streams(prepared: Prepared) -> dict[str, TrainStream]:
+    size, seed = prepared.input.size, prepared.job.train["seed"]
+    return {
+        name: train_stream(name, source, prepared.schedule, size=size, seed=seed)
+        for name, source in prepared.sources.items()
+    }
+
+
+def _update(prepared: Prepared, bf16: bool) -> Update:
     spec, sources = prepared.input, prepared.sources
     return Update(
-        model,
+        prepared.model,
         size=spec.size,
         mean=spec.mean,
         std=spec.std,

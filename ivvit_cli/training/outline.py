@@ -6,11 +6,10 @@ from typing import Any
 import torch
 
 from ivvit_cli.models import JointModel, build_model
-from ivvit_cli.training.assemble import input_of, refuse_unfit
 from ivvit_cli.training.forecast import Forecast, Load, sample_shape
 from ivvit_cli.training.job import Job
 from ivvit_cli.training.machine import Machine
-from ivvit_cli.training.prepared import Prepared
+from ivvit_cli.training.prepared import Prepared, input_of, refuse_unfit
 from ivvit_cli.training.sampling import mean_batch
 
 

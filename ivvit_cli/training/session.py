@@ -15,7 +15,7 @@ from ivvit_cli.models import load_weights
 from ivvit_cli.models.weights import is_remote, load_parts
 from ivvit_cli.models.weights.frozen import Frozen, find_frozen
 from ivvit_cli.runs import find_checkpoint, read_meta
-from ivvit_cli.training.assemble import make_trainer, prepare
+from ivvit_cli.training.assemble import make_trainer
 from ivvit_cli.training.checkpoint import newest_intact
 from ivvit_cli.training.data import MissingShards, warn_of_small_cache
 from ivvit_cli.training.display import Screen
@@ -31,7 +31,7 @@ from ivvit_cli.training.job import Job
 from ivvit_cli.training.journal import Journal
 from ivvit_cli.training.machine import Machine
 from ivvit_cli.training.outline import plan_run, plan_without_shards
-from ivvit_cli.training.prepared import Prepared
+from ivvit_cli.training.prepared import Prepared, prepare
 from ivvit_cli.training.progress import RunProgress
 from ivvit_cli.training.resume import Saved, keep_arithmetic, read_saved, rewind_run
 from shards.files import write_atomically

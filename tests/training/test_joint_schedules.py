@@ -11,9 +11,10 @@ from torch.nn import functional as F
 from workers import launch, outcome, train, wait
 
 from ivvit_cli.config import load_recipe
-from ivvit_cli.training.assemble import make_trainer, prepare
+from ivvit_cli.training.assemble import make_trainer
 from ivvit_cli.training.distributed import Ranks
 from ivvit_cli.training.job import job_of
+from ivvit_cli.training.prepared import prepare
 from ivvit_cli.training.schedule import KINDS
 
 pytest_plugins = ["training_fixtures"]

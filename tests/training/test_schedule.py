@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from ivvit_cli.config import load_recipe
 from ivvit_cli.errors import UsageError
-from ivvit_cli.training.assemble import resolve_periods
 from ivvit_cli.training.job import job_of
 from ivvit_cli.training.optim import LearningRate
+from ivvit_cli.training.prepared import resolve_periods
 from ivvit_cli.training.schedule import KINDS, JointSchedule, is_due, to_iterations
 
 SIZES = st.lists(st.integers(1, 50), min_size=1, max_size=4)

@@ -12,10 +12,11 @@ from tiny_runs import MODEL
 from ivvit_cli.config import load_recipe
 from ivvit_cli.evaluation.device import wants_bf16
 from ivvit_cli.models import build_model
-from ivvit_cli.training.assemble import make_trainer, prepare
+from ivvit_cli.training.assemble import make_trainer
 from ivvit_cli.training.distributed import Ranks
 from ivvit_cli.training.job import job_of
 from ivvit_cli.training.optim import build_optimiser
+from ivvit_cli.training.prepared import prepare
 from ivvit_cli.training.update import Update, micro_batches
 from shards.stream.batch import Batch
 from shards.stream.colour import NEUTRAL
