@@ -46,7 +46,7 @@ def explain(error: ValidationError, tree: Tree, root: type[BaseModel]) -> list[s
         f"{tree.place(path)}: {dotted(path) or root.__name__.lower()}: "
         f"{_describe(path, details, tree.value, root)}"
         for path, details in sorted(faults.items(), key=lambda fault: _line(tree.place(fault[0])))
-        if not _is_misspelt(path, faults)
+        if not _is_misspelt(path, faults) and not _is_around(path, faults)
     ]
 
 
@@ -63,6 +63,11 @@ def _is_misspelt(path: Path, faults: Mapping[Path, Sequence[ErrorDetails]]) -> b
     beside = [other for other in faults if other[:-1] == path[:-1]]
     unknown = [str(other[-1]) for other in beside if faults[other][0]["type"] == "extra_forbidden"]
     return bool(get_close_matches(str(path[-1]), unknown))
+
+
+def _is_around(path: Path, faults: Mapping[Path, Sequence[ErrorDetails]]) -> bool:
+    """Tell whether there is a fault within the value, which a union's other members only repeat."""
+    return any(len(other) > len(path) and other[: len(path)] == path for other in faults)
 
 
 def _real_path(detail: ErrorDetails, value: Any) -> Path:

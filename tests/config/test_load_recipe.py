@@ -153,6 +153,8 @@ def test_a_fault_has_its_line_its_key_and_plain_words(
         ("data.photos.augment.short_side=[9, 3]", "data.photos.augment.short_side: must be the"),
         ("input.std=[0.5, 0, 0.5]", "input.std.1: must be greater than 0.0, not 0"),
         ("train.seed=-1", "train.seed: must be at least 0, not -1"),
+        ("model.temporal={kind: am_flow, blocks: [0]}", "model.temporal.blocks.0: must be greater"),
+        ("schedule.sampling={photos: 0}", "schedule.sampling.photos: must be greater than 0.0"),
         ("checkpoint.every=0.0ep", "checkpoint.every: must be iterations, or epochs"),
     ],
 )
