@@ -16,7 +16,8 @@ from ivvit_cli.training.checkpoint import newest_intact, save_checkpoint
 from ivvit_cli.training.distributed import Ranks
 from ivvit_cli.training.optim import build_optimiser
 from ivvit_cli.training.progress import RunProgress
-from ivvit_cli.training.resume import read_saved, restore, snapshot
+from ivvit_cli.training.resume import read_saved, restore
+from ivvit_cli.training.saving import snapshot
 from ivvit_cli.training.schedule import JointSchedule
 from shards.stream.loader import Batch, TrainStream, UpdateLoader
 from shards.stream.plan import Plan

@@ -23,6 +23,7 @@ from ivvit_cli.training.prepared import Prepared
 from ivvit_cli.training.progress import RunProgress
 from ivvit_cli.training.rand_augment import RandAugment
 from ivvit_cli.training.resume import Saved, restore
+from ivvit_cli.training.saving import Saver
 from ivvit_cli.training.settings import Loading, Periods
 from ivvit_cli.training.update import Update
 from ivvit_cli.training.validation import Validation
@@ -67,20 +68,17 @@ def make_trainer(
     model.encoder.vit.set_grad_checkpointing(job.train["activation_checkpointing"])
     bf16 = wants_bf16(job.train["precision"], device)
     return Trainer(
-        run=run,
         update=_update(prepared, bf16),
         optimiser=optimiser,
         streams=_streams(prepared),
         validation=_validation(prepared, bf16, loading),
+        saver=_saver(prepared, run, ranks, frozen),
         schedule=prepared.schedule,
         total=prepared.times.total,
         rate=_learning_rate(prepared),
-        periods=_periods(prepared),
+        periods=Periods(job.train["log_every"], prepared.times.validate, prepared.times.save),
         loading=loading,
         progress=saved.progress if saved else RunProgress(),
-        meta=prepared.meta() | {"frozen": frozen.note() if frozen else None},
-        unsaved=frozen.names if frozen else frozenset(),
-        data=prepared.fingerprints(),
         seed=job.train["seed"],
         clip_norm=job.optim["clip_norm"],
         accumulate=job.train["accumulate"],
@@ -165,13 +163,14 @@ def _learning_rate(prepared: Prepared) -> LearningRate:
     )
 
 
-def _periods(prepared: Prepared) -> Periods:
-    job, times = prepared.job, prepared.times
-    return Periods(
-        log=job.train["log_every"],
-        validate=times.validate,
-        save=times.save,
-        keep=job.checkpoint["keep"],
+def _saver(prepared: Prepared, run: Path, ranks: Ranks, frozen: Frozen | None) -> Saver:
+    return Saver(
+        run,
+        meta=prepared.meta() | {"frozen": frozen.note() if frozen else None},
+        unsaved=frozen.names if frozen else frozenset(),
+        data=prepared.fingerprints(),
+        keep=prepared.job.checkpoint["keep"],
+        ranks=ranks,
     )
 
 

@@ -1,7 +1,7 @@
 """An exponential moving average of the weights (EMA), which is what is evaluated and shipped."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -60,3 +60,8 @@ class WeightAverage:
             held = parameter.detach().clone()
             parameter.copy_(value)
             value.copy_(held)
+
+
+def averaged(average: WeightAverage | None) -> AbstractContextManager[None]:
+    """Have an average in the model's parameters during a `with` block, if there is one."""
+    return average.in_place() if average else nullcontext()

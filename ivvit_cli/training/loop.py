@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,26 +16,21 @@ from torch.nn.utils import clip_grads_with_norm_
 from ivvit_cli.errors import RunInterrupted
 from ivvit_cli.runs import resume_command
 from ivvit_cli.training.agreement import agree, place_seed
-from ivvit_cli.training.average import WeightAverage
-from ivvit_cli.training.checkpoint import link, prune, save_checkpoint
+from ivvit_cli.training.average import WeightAverage, averaged
 from ivvit_cli.training.distributed import Ranks, gather_all
-from ivvit_cli.training.fsdp import gathered, total_norm, whole
+from ivvit_cli.training.fsdp import gathered, total_norm
 from ivvit_cli.training.guard import memory_guarded, not_finite
 from ivvit_cli.training.interrupt import StopSignals
 from ivvit_cli.training.journal import Journal, Stopwatch
 from ivvit_cli.training.optim import LearningRate, set_rate
 from ivvit_cli.training.progress import RunProgress
-from ivvit_cli.training.resume import snapshot
 from ivvit_cli.training.running import RunningStatistics
+from ivvit_cli.training.saving import Saver
 from ivvit_cli.training.schedule import JointSchedule, is_due
 from ivvit_cli.training.settings import Loading, Periods
 from ivvit_cli.training.update import Batches, Update, micro_batches, suspects
-from ivvit_cli.training.validation import Validation
+from ivvit_cli.training.validation import Validation, ValidationCut
 from shards.stream.loader import TrainStream, UpdateLoader
-
-
-class ValidationCut(Exception):
-    """A signal came while a single process validated."""
 
 
 @dataclass
@@ -48,9 +42,6 @@ class Trainer:
         streams: the training samples of each dataset, in the order of the updates.
         schedule: which datasets each update sees.
         progress: where to go on; its tallies and counts change as the run goes.
-        meta: meta.json without iteration, metrics and hashes.
-        unsaved: the names of frozen parameters that checkpoints do not hold.
-        data: per dataset, what tells its training samples from others (for `--resume`).
         seed: of dropout and the like; the samples' randomness is the plan's own.
         clip_norm: the largest norm of a gradient over all parameters; None for no limit.
         accumulate: micro-batches per update.
@@ -60,20 +51,17 @@ class Trainer:
             `backward` (those two once per micro-batch) and `optimiser`.
     """
 
-    run: Path
     update: Update
     optimiser: torch.optim.Optimizer
     streams: Mapping[str, TrainStream]
     validation: Validation
+    saver: Saver
     schedule: JointSchedule
     total: int
     rate: LearningRate
     periods: Periods
     loading: Loading
     progress: RunProgress
-    meta: Mapping[str, Any]
-    unsaved: frozenset[str]
-    data: Mapping[str, str]
     seed: int
     clip_norm: float | None
     accumulate: int
@@ -86,11 +74,9 @@ class Trainer:
     def __post_init__(self) -> None:
         self._stop = 0  # the signal that all processes agree to stop for
         self._saved = self.progress.iteration
-        self._scores: dict[str, dict[str, Any]] = {}  # of this iteration's validation
         self._statistics = RunningStatistics(self.update.model)
         self._module: nn.Module = self.update
-        self._sharded = isinstance(self.update.model, FSDPModule)
-        if self.ranks.world > 1 and not self._sharded:
+        if self.ranks.world > 1 and not isinstance(self.update.model, FSDPModule):
             # An update leaves the heads of other datasets without gradient.
             unused = not self.schedule.sees_all or self.update.model.encoder.idle
             self._module = DistributedDataParallel(self.update, find_unused_parameters=unused)
@@ -223,15 +209,16 @@ class Trainer:
         iteration, ended = self.progress.iteration, self.progress.iteration == self.total
         if is_due(iteration, self.periods.log) or ended:
             self._log()
-        better = self._validate(stop) if self._validation_is_due() and not self._stop else []
+        scores = self._validate(stop) if self._validation_is_due() and not self._stop else {}
+        better = [name for name in scores if self.progress.improve(name, scores[name]["top1"])]
         if is_due(iteration, self.periods.save) or ended or better or self._stop:
-            self._save(better)
+            self._save(scores, better)
         if self._stop:
             name = signal.Signals(self._stop).name
             raise RunInterrupted(
                 f"{name}: stopped after iteration {iteration} of {self.total}, which is saved",
                 signal_number=self._stop,
-                hint=resume_command(self.run),
+                hint=resume_command(self.saver.run),
             )
 
     def _log(self) -> None:
@@ -244,8 +231,8 @@ class Trainer:
         due = is_due(iteration, self.periods.validate) or iteration == self.total
         return due and self.progress.validated < iteration and bool(self.validation.splits)
 
-    def _validate(self, stop: StopSignals) -> list[str]:
-        """Validate every dataset, and return those that are better than ever."""
+    def _validate(self, stop: StopSignals) -> dict[str, dict[str, Any]]:
+        """Validate every dataset; a signal may cut it short, and leave nothing."""
 
         def on_sample(dataset: str, done: int, total: int) -> None:
             if stop.received and self.ranks.world == 1:  # several would wait for one another
@@ -255,50 +242,28 @@ class Trainer:
 
         self._statistics.share(self.ranks)
         try:
-            with self._averaged(), gathered(self.update.model):
-                self._scores = self.validation.run(
+            with averaged(self.average), gathered(self.update.model):
+                scores = self.validation.run(
                     self.update.model, device=self.device, ranks=self.ranks, on_sample=on_sample
                 )
         except ValidationCut:
             self._stop = stop.received
-            return []
+            return {}
         self.progress.validated = self.progress.iteration
         if self.journal:
-            self.journal.validated(self.progress.iteration, self._scores)
-        return [
-            name
-            for name, score in self._scores.items()
-            if self.progress.improve(name, score["top1"])
-        ]
+            self.journal.validated(self.progress.iteration, scores)
+        return scores
 
-    def _save(self, better: list[str]) -> None:
-        if not (self.ranks.leads or self._sharded):
-            return
-        state = snapshot(self.optimiser, self.progress, self.data, self.ranks, self.average)
-        with self._averaged():
-            weights = self.update.model.state_dict()
-            kept = {name: value for name, value in weights.items() if name not in self.unsaved}
-            kept, state = whole(kept, self.ranks), whole(state, self.ranks)
-            if self.ranks.leads:
-                self._write(kept, state, better)
-
-    def _write(self, weights: dict[str, Tensor], state: dict[str, Any], better: list[str]) -> None:
-        progress = self.progress
-        validated = progress.validated == progress.iteration
-        folder = save_checkpoint(
-            self.run,
-            progress.iteration,
-            weights=weights,
-            state=state,
-            meta={**self.meta, "metrics": self._scores if validated else {}},
+    def _save(self, metrics: Mapping[str, Any], better: list[str]) -> None:
+        self.saver.save(
+            self.update.model,
+            self.optimiser,
+            self.progress,
+            self.average,
+            metrics=metrics,
+            better=better,
         )
-        self._saved = progress.iteration
-        for name in better:
-            link(self.run, f"best-{name}", folder)
-        prune(self.run, self.periods.keep)
-
-    def _averaged(self) -> AbstractContextManager[None]:
-        return self.average.in_place() if self.average else nullcontext()
+        self._saved = self.progress.iteration
 
     @property
     def _rate(self) -> float:

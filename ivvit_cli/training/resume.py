@@ -20,7 +20,6 @@ from ivvit_cli.runs import (
     read_meta,
     step_name,
 )
-from ivvit_cli.training.average import WeightAverage
 from ivvit_cli.training.checkpoint import link
 from ivvit_cli.training.distributed import Ranks
 from ivvit_cli.training.folder import cut_metrics
@@ -41,29 +40,6 @@ class Saved:
     threads: int  # of torch, on which the rounding of sums depends
     world: int
     average: Mapping[str, Any] | None = None
-
-
-def snapshot(
-    optimiser: torch.optim.Optimizer,
-    progress: RunProgress,
-    data: Mapping[str, str],
-    ranks: Ranks,
-    average: WeightAverage | None = None,
-) -> dict[str, Any]:
-    """Return what state.pt holds: tensors and plain values. `read_saved` is its inverse."""
-    own = {"average": _cloned(average.state())} if average else {}
-    return own | {
-        "optimiser": optimiser.state_dict(),
-        "progress": progress.state(),
-        "data": dict(data),
-        "threads": torch.get_num_threads(),
-        "world": ranks.world,
-    }
-
-
-def _cloned(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the weights of training apart from the parameters, which the average replaces."""
-    return state | {"weights": [weight.clone() for weight in state["weights"]]}
 
 
 def read_saved(checkpoint: Path, backbone: str | None = None) -> Saved:

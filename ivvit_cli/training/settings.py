@@ -12,7 +12,6 @@ class Periods:
     log: int
     validate: int | None
     save: int | None
-    keep: int  # checkpoints
 
 
 @dataclass(frozen=True)

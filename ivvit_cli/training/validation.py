@@ -16,6 +16,10 @@ from shards.stream.device import DeviceDecoder
 from shards.stream.reader import Split
 
 
+class ValidationCut(Exception):
+    """A signal came while a single process validated."""
+
+
 @dataclass(frozen=True)
 class Validation:
     """What each dataset is validated on, and how.
