@@ -174,6 +174,8 @@ def run(args: Sequence[str] | None = None) -> int:
     """Run a command line (by default this process's) and return its exit code."""
     try:
         return app(args, prog_name="ivvit", standalone_mode=False) or 0
+    except KeyboardInterrupt:  # before the command, which makes one of its own a 130
+        return 130
     except Exception as error:
         if console.settings.verbose:
             traceback.print_exception(error)

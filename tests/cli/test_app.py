@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -152,6 +153,38 @@ def test_ctrl_c_exits_130_in_silence() -> None:
     done = run_failing("raise KeyboardInterrupt")
     assert (done.code, done.stdout) == (130, "")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_ctrl_c_while_modules_load_exits_130_in_silence(
+    ivvit: Ivvit, tmp_path: Path, ignored: bool
+) -> None:
+    (tmp_path / "typer.py").write_text(
+        "import os, signal, sys\nos.kill(os.getpid(), signal.SIGINT)\nsys.exit('went on')\n"
+    )
+    handler = signal.SIG_IGN if ignored else signal.default_int_handler
+    before = signal.signal(signal.SIGINT, handler)  # what is ignored, a child ignores, too
+    try:
+        done = ivvit("recipe", "show", "iv-vit", env={"PYTHONPATH": str(tmp_path)})
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done == (Result(1, "", "went on\n") if ignored else Result(130, "", ""))
+
+
+def test_ctrl_c_while_the_tree_of_commands_is_built_exits_130_in_silence() -> None:
+    code = (
+        "import sys\n"
+        "from ivvit_cli import app\n"
+        "def interrupt() -> None:\n"
+        "    raise KeyboardInterrupt\n"
+        "def boom(x: 'interrupt()') -> None:\n"
+        "    pass\n"
+        "app.app.command('boom')(boom)\n"
+        "sys.exit(app.run(['--help']))\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=clean_environment())
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:
