@@ -4,7 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any
 
@@ -122,14 +122,9 @@ class Meter:
         if len(names) < len(self.probes):
             steps = steps_from(trainer.streams[names[0]], self.step)
             updates = ({names[0]: step} for step in steps)
-        return UpdateLoader(
-            {name: trainer.streams[name] for name in names},
-            updates,
-            threads=threads,
-            prefetch=trainer.loading.prefetch,
-            pin=trainer.device.type == "cuda",
-            decoder=trainer.loading.decoder,
-        )
+        streams = {name: trainer.streams[name] for name in names}
+        loading = replace(trainer.loading, threads=threads)
+        return loading.open(streams, updates, ranks=trainer.ranks, device=trainer.device)
 
     @staticmethod
     def _used(threads: int) -> int:

@@ -119,16 +119,7 @@ class Trainer:
             )
 
     def _loader(self, updates: Iterator[dict[str, int]]) -> UpdateLoader:
-        return UpdateLoader(
-            self.streams,
-            updates,
-            rank=self.ranks.rank,
-            world=self.ranks.world,
-            threads=self.loading.threads,
-            prefetch=self.loading.prefetch,
-            pin=self.device.type == "cuda",
-            decoder=self.loading.decoder,
-        )
+        return self.loading.open(self.streams, updates, ranks=self.ranks, device=self.device)
 
     def _iterate(self, loader: UpdateLoader, stop: StopSignals) -> None:
         iteration = self.progress.iteration
@@ -138,7 +129,7 @@ class Trainer:
             batches = next(loader)
             wait = watch.lap()
             self.mark("wait")
-            torch.manual_seed(self._seed_of(iteration, number))
+            torch.manual_seed(place_seed(self.seed, iteration, number, self.ranks.rank))
             self._step(batches, stop)
             self.mark("optimiser")
             spent = wait + watch.lap()
@@ -148,9 +139,6 @@ class Trainer:
         self.progress.iteration += 1
         if self.journal:
             self.journal.iterated(self.progress, self._rate, seconds=seconds, waited=waited)
-
-    def _seed_of(self, iteration: int, number: int) -> int:
-        return place_seed(self.seed, iteration, number, self.ranks.rank)
 
     def _step(self, batches: Batches, stop: StopSignals) -> None:
         """Do one update: clear the gradients, forward, backward, clip, step."""

@@ -101,7 +101,7 @@ def forget_plan_step():
 def forget_randomness():
     from ivvit_cli.training import loop
 
-    loop.Trainer._seed_of = lambda self, iteration, number: torch.seed()
+    loop.place_seed = lambda *place: torch.seed()
 
 
 def forget_learning_rate():
