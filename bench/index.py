@@ -16,15 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from shards.index import (
-    FRAME,
-    SAMPLE,
-    DatasetInfo,
-    ShardInfo,
-    SplitInfo,
-    encode_header,
-    write_dataset_info,
-)
+from shards.index import FRAME, SAMPLE, encode_header
+from shards.manifest import DatasetInfo, ShardInfo, SplitInfo, write_dataset_info
 from shards.stream.reader import open_dataset
 
 CLIPS, FRAMES, SHARDS = 1_000_000, 300, 10_000

@@ -160,7 +160,7 @@ def next_command(folder: str) -> str:
     Raises:
         InputError: the folder has no readable `dataset.json`.
     """
-    from shards.index import read_dataset_info
+    from shards.manifest import read_dataset_info
 
     info = read_dataset_info(Path(folder))
     if "train" not in info.splits:

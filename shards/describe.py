@@ -9,8 +9,8 @@ import simplejpeg
 from PIL import Image
 
 from shards.headers import Read, check_scans, frame_size
-from shards.index import Kind
 from shards.labels import Label, read_json, read_label
+from shards.manifest import Kind
 from shards.members import MJPG, Group, Media, NoFrames, SampleFault, ending, find_media, sample_key
 from shards.tarwalk import Member
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
-from shards.index import KEY_BYTES, Kind
+from shards.index import KEY_BYTES
+from shards.manifest import Kind
 from shards.tarwalk import FILE, FOLDER, Member
 
 IMAGES = {"jpg": "jpg", "jpeg": "jpg", "png": "png", "ppm": "ppm"}  # extension -> codec

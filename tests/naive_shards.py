@@ -12,16 +12,8 @@ import simplejpeg
 import webdataset
 from PIL import Image
 
-from shards.index import (
-    CODECS,
-    FRAME,
-    SAMPLE,
-    DatasetInfo,
-    ShardInfo,
-    SplitInfo,
-    write_dataset_info,
-    write_index,
-)
+from shards.index import CODECS, FRAME, SAMPLE, write_index
+from shards.manifest import DatasetInfo, ShardInfo, SplitInfo, write_dataset_info
 
 
 def encode(pixels, codec):

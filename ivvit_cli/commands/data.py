@@ -13,7 +13,7 @@ from ivvit_cli.errors import InputError, UsageError
 if TYPE_CHECKING:
     from shards.convert.contact import Strip
     from shards.convert.verify import VerifyReport
-    from shards.index import DatasetInfo
+    from shards.manifest import DatasetInfo
     from shards.stream.reader import Split
 
 Place = Annotated[str, typer.Argument(metavar="DIR|URL", help="A folder of shards.")]
@@ -165,7 +165,7 @@ def _find(top: str) -> Iterator[tuple[str, "DatasetInfo"]]:
 def _find_unfinished(top: Path) -> Iterator[tuple[Path, str]]:
     """Yield the folders of conversions that have not ended, and how many shards they have."""
     from shards.convert.report import counted
-    from shards.index import DATASET_FILE
+    from shards.manifest import DATASET_FILE
 
     for folder in sorted(path for path in (top, *top.glob("*")) if path.is_dir()):
         records = len(list(folder.glob("*-[0-9][0-9][0-9][0-9][0-9][0-9].index")))

@@ -17,7 +17,7 @@ import numpy as np
 from ivvit_cli.demo import drawing
 from ivvit_cli.demo.drawing import Figure, Floats, Pattern, Pixels, grid, paint, photograph
 from ivvit_cli.demo.media import write_image, write_video
-from shards.index import Kind
+from shards.manifest import Kind
 
 SIDE = 64  # pixels
 WIDE = 96  # pixels; left, centre and right crops of a wide frame differ

@@ -6,7 +6,7 @@ from typing import Any
 
 from ivvit_cli.evaluation.forward import Average
 from ivvit_cli.evaluation.order import Order
-from shards.index import Kind
+from shards.manifest import Kind
 from shards.stream.views import Views
 
 _ORDERS = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from ivvit_cli.evaluation.classes import check_classes
 from shards.errors import InputError, UsageError
-from shards.index import DATASET_FILE
+from shards.manifest import DATASET_FILE
 from shards.stream.reader import Split, open_dataset
 from shards.urls import is_url
 

@@ -17,7 +17,7 @@ from ivvit_cli.prediction.files import find_media
 from ivvit_cli.prediction.heads import DEFAULTS, Head, Reading, make_heads
 from ivvit_cli.prediction.media import view_file
 from ivvit_cli.runs import find_checkpoint, load_model
-from shards.index import Kind
+from shards.manifest import Kind
 from shards.stream.views import Views
 
 

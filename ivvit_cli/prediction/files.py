@@ -8,7 +8,7 @@ from typing import IO
 
 from shards.convert.media import sniff_kind
 from shards.errors import InputError, UsageError
-from shards.index import Kind
+from shards.manifest import Kind
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ivvit_cli.evaluation.protocol import clip_arguments
-from shards.index import Kind
+from shards.manifest import Kind
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ivvit_cli.evaluation.protocol import most_views
 from ivvit_cli.prediction.files import MediaFile
 from ivvit_cli.prediction.heads import Head, Reading
 from ivvit_cli.prediction.reader import Prediction
-from shards.index import Kind
+from shards.manifest import Kind
 from shards.stream.views import Views
 
 

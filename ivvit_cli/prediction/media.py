@@ -12,7 +12,7 @@ from ivvit_cli.prediction.heads import Reading
 from shards.convert.image import read_image
 from shards.convert.video import read_video
 from shards.errors import InputError
-from shards.index import Kind
+from shards.manifest import Kind
 from shards.stream.decode import decode_frame
 from shards.stream.views import ViewedSample, Views, view_sample
 

@@ -18,7 +18,7 @@ from ivvit_cli.prediction.heads import Head, Reading
 from ivvit_cli.prediction.media import view_file
 from ivvit_cli.prediction.windows import Windows, view_windows
 from shards.errors import InputError
-from shards.index import Kind
+from shards.manifest import Kind
 from shards.stream.ahead import Ahead
 from shards.stream.pool import available_cores
 from shards.stream.views import ViewedSample, Views

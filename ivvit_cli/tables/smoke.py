@@ -12,7 +12,7 @@ from typing import Any
 from ivvit_cli.config import Recipe
 from ivvit_cli.demo.datasets import MOVING, SHAPES, DemoSet
 from shards.convert.dataset import convert
-from shards.index import DATASET_FILE
+from shards.manifest import DATASET_FILE
 
 _FRAMES, _BATCH, _ITERATIONS, _DEPTH, _HEADS = 4, 4, 4, 2, 4
 _VIT = {

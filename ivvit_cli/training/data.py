@@ -10,7 +10,7 @@ from ivvit_cli.errors import InputError, UsageError
 from ivvit_cli.evaluation.protocol import clip_arguments
 from ivvit_cli.training.schedule import JointSchedule
 from shards.convert.sources import SOURCES
-from shards.index import DATASET_FILE
+from shards.manifest import DATASET_FILE
 from shards.stream.loader import TrainStream
 from shards.stream.plan import Plan, SharedPlan
 from shards.stream.reader import ShardedDataset, Split, open_dataset

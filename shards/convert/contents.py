@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from shards.convert.grouping import Group
 from shards.convert.image import decoded_size
-from shards.index import CODECS, FRAME, Kind
+from shards.index import CODECS, FRAME
+from shards.manifest import Kind
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from shards.convert.samples import Skipped
 from shards.convert.writer import finished_layout
 from shards.errors import InputError
 from shards.files import write_atomically
-from shards.index import (
+from shards.manifest import (
     DATASET_FILE,
     SKIPPED_FILE,
     DatasetInfo,

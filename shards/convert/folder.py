@@ -8,7 +8,7 @@ from pathlib import Path
 from shards.convert.claims import CLAIM, bury_dead, claim
 from shards.convert.division import DIVISION_FILE
 from shards.errors import InputError
-from shards.index import DATASET_FILE, SKIPPED_FILE
+from shards.manifest import DATASET_FILE, SKIPPED_FILE
 
 CONTACT_SHEET = "contact-sheet.png"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shards.index import Kind
+from shards.manifest import Kind
 
 SPLITS = ("train", "val", "test")  # in this order wherever splits are listed
 

@@ -13,7 +13,7 @@ from shards.convert.pool import ordered
 from shards.convert.samples import Sample, Skipped, convert_item
 from shards.convert.writer import write_shard
 from shards.errors import InputError
-from shards.index import Kind
+from shards.manifest import Kind
 
 Tell = Callable[[int], None]  # called with how many more items are done
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from shards.convert.errors import BadMedia
 from shards.convert.gif import MAGIC, is_animated
-from shards.index import Kind
+from shards.manifest import Kind
 
 _HEAD = 512
 _STILL = re.compile(

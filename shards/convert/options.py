@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 from shards.convert.video import SHORT_SIDE
 from shards.errors import UsageError
-from shards.index import Kind
+from shards.manifest import Kind
 
 Layout = Literal["mjpg", "frames"]
 

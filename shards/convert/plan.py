@@ -8,7 +8,7 @@ from itertools import groupby
 
 from shards.convert.items import Item, Listing
 from shards.convert.options import Options
-from shards.index import SCHEMA, Kind
+from shards.manifest import SCHEMA, Kind
 
 _VIDEO_GROWTH = 5  # JPEG frames over the video they come from, measured on UCF101 and Kinetics
 _SECOND_OF_VIDEO = 500_000  # bytes of JPEG frames at short side 320, measured on Kinetics

@@ -14,7 +14,7 @@ from shards.convert.options import Options
 from shards.convert.stills import read_stills
 from shards.convert.tarmember import member_file, read_member
 from shards.convert.video import VideoFrames, read_video
-from shards.index import Kind
+from shards.manifest import Kind
 
 
 @dataclass(frozen=True)

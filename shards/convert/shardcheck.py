@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shards.convert.contents import Content, read_content
 from shards.convert.grouping import Group, Problem, group_members, missing_members
-from shards.index import ShardInfo
+from shards.manifest import ShardInfo
 from shards.tarwalk import FILE, Member, TarDamage, walk
 
 

@@ -17,17 +17,14 @@ from shards.convert.seal import check_seal
 from shards.convert.shardcheck import ShardFindings, check_members, check_shard
 from shards.errors import InputError
 from shards.files import open_plain
-from shards.index import (
-    CODECS,
+from shards.index import CODECS, Index, open_index, read_layout
+from shards.manifest import (
     DATASET_FILE,
     SKIPPED_FILE,
     DatasetInfo,
-    Index,
     ShardInfo,
     SplitInfo,
-    open_index,
     read_dataset_info,
-    read_layout,
 )
 
 Progress = Callable[[int, int], None]  # called with (shards done, shards in all)

@@ -14,15 +14,8 @@ from shards.convert.samples import Sample, Skipped
 from shards.convert.seal import is_sealed, sealed
 from shards.errors import InputError
 from shards.files import HashingFile, sync_folder, temporary_path
-from shards.index import (
-    CODECS,
-    DATASET_FILE,
-    FRAME,
-    SAMPLE,
-    Layout,
-    read_layout,
-    write_index,
-)
+from shards.index import CODECS, FRAME, SAMPLE, Layout, read_layout, write_index
+from shards.manifest import DATASET_FILE
 
 _BLOCK = tarfile.BLOCKSIZE
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from shards.index import Kind
+from shards.manifest import Kind
 from shards.stream.augment import render
 from shards.stream.colour import NEUTRAL, jitter, normalise
 

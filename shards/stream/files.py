@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards.errors import InputError
-from shards.index import ShardInfo
+from shards.manifest import ShardInfo
 from shards.stream.records import Descriptor
 
 OPEN_SHARDS = 64  # descriptors kept per split

@@ -9,15 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards.errors import EnvironmentFault, InputError, IvvitError
-from shards.index import (
-    CODECS,
-    FRAME,
-    SAMPLE,
-    DatasetInfo,
-    Kind,
-    SplitInfo,
-    read_layout,
-)
+from shards.index import CODECS, FRAME, SAMPLE, read_layout
+from shards.manifest import DatasetInfo, Kind, SplitInfo
 from shards.stream.decode import Pixels, decode_frame
 from shards.stream.files import VERIFY
 from shards.stream.records import Descriptor, Records

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Protocol
 
 from shards.errors import InputError
-from shards.index import (
+from shards.index import FRAME, SAMPLE
+from shards.manifest import (
     DATASET_FILE,
-    FRAME,
-    SAMPLE,
     DatasetInfo,
     SplitInfo,
     parse_dataset_info,

@@ -12,8 +12,8 @@ from pathlib import Path
 from shards.describe import Description, describe
 from shards.errors import InputError
 from shards.headers import Read, reader_of
-from shards.index import Kind
 from shards.labels import ClassList
+from shards.manifest import Kind
 from shards.members import Group, SampleFault, group_samples
 from shards.stream.reader import Sample
 from shards.tarwalk import TarDamage, walk

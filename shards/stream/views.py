@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from shards.errors import UsageError
-from shards.index import Kind
+from shards.manifest import Kind
 from shards.stream.ahead import Ahead
 from shards.stream.augment import render
 from shards.stream.clips import Frames, Sampling, place_clips

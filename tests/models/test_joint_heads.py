@@ -73,7 +73,7 @@ def test_models_stand_alone() -> None:
     code = (
         "import sys, ivvit_cli.models;"
         "print([m for m in sys.modules if m.startswith(('ivvit_cli.config', 'ivvit_cli.commands',"
-        "'shards.stream', 'shards.convert', 'shards.index'))])"
+        "'shards.stream', 'shards.convert', 'shards.index', 'shards.manifest'))])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

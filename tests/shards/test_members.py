@@ -11,8 +11,8 @@ from media import make_frames
 from PIL import Image
 
 from shards.describe import Description, describe
-from shards.index import Kind
 from shards.labels import ClassList, Label
+from shards.manifest import Kind
 from shards.members import Group, SampleFault, group_samples, sample_key
 from shards.tarwalk import FOLDER, Member
 

@@ -7,7 +7,8 @@ import pytest
 
 from shards.errors import InputError
 from shards.files import atomic_file, open_plain, temporary_path, write_atomically
-from shards.index import read_dataset_info, read_layout
+from shards.index import read_layout
+from shards.manifest import read_dataset_info
 
 
 def test_a_file_is_old_until_it_is_complete(tmp_path: Path) -> None:

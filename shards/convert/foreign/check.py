@@ -16,8 +16,9 @@ from shards.convert.shardcheck import ShardFindings
 from shards.convert.sources.scan import size_and_time
 from shards.describe import Description
 from shards.errors import InputError
-from shards.index import FRAME, DatasetInfo, Layout, read_layout
+from shards.index import FRAME, Layout, read_layout
 from shards.labels import Label
+from shards.manifest import DatasetInfo
 from shards.members import SampleFault
 from shards.tarwalk import TarDamage
 

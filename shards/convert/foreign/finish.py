@@ -21,7 +21,7 @@ from shards.convert.merge import Record, merge_records
 from shards.convert.report import Report
 from shards.convert.samples import Skipped
 from shards.files import write_atomically
-from shards.index import SKIPPED_FILE, DatasetInfo, ShardInfo, SplitInfo, write_dataset_info
+from shards.manifest import SKIPPED_FILE, DatasetInfo, ShardInfo, SplitInfo, write_dataset_info
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from shards.convert.foreign.record import record_name
 from shards.convert.foreign.tars import Tar
 from shards.convert.sources.scan import size_and_time
 from shards.errors import InputError
-from shards.index import DATASET_FILE, SKIPPED_FILE, DatasetInfo, is_index, read_dataset_info
+from shards.index import is_index
+from shards.manifest import DATASET_FILE, SKIPPED_FILE, DatasetInfo, read_dataset_info
 
 INDEXED = "indexed"  # the option that tells an index of tars of others from a conversion
 

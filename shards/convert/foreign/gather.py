@@ -12,7 +12,7 @@ from shards.convert.foreign.tars import Tar
 from shards.convert.merge import Record
 from shards.convert.report import counted, some
 from shards.errors import InputError
-from shards.index import Kind
+from shards.manifest import Kind
 
 CONVERT = "ivvit shard webdataset"
 

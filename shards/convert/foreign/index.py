@@ -20,7 +20,7 @@ from shards.convert.report import Report, Row
 from shards.convert.sources.folders import dataset_name
 from shards.errors import EnvironmentFault, InputError, UsageError
 from shards.files import open_plain
-from shards.index import Kind
+from shards.manifest import Kind
 from shards.members import NoFrames, SampleFault
 from shards.tarwalk import TarDamage
 

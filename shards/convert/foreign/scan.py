@@ -11,8 +11,9 @@ from shards.convert.foreign.tars import Tar
 from shards.describe import Description, describe
 from shards.files import open_plain
 from shards.headers import reader_of
-from shards.index import CODECS, Kind
+from shards.index import CODECS
 from shards.labels import ClassList, Label
+from shards.manifest import Kind
 from shards.members import NoFrames, SampleFault, group_samples, name_fault
 from shards.tarwalk import TarDamage, walk
 

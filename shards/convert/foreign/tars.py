@@ -13,7 +13,7 @@ from shards.convert.report import counted, some
 from shards.convert.sources.scan import printable, require_folder
 from shards.convert.sources.tables import split_of
 from shards.errors import InputError, UsageError
-from shards.index import DATASET_FILE
+from shards.manifest import DATASET_FILE
 
 LAYOUT = "expected: a folder of WebDataset tars, perhaps below folders such as train and val"
 

@@ -8,7 +8,7 @@ from shards.convert.items import SPLITS, Listing
 from shards.convert.media import sniff_kind
 from shards.convert.sources.tables import Row, Table, find_tables, list_rows
 from shards.errors import InputError
-from shards.index import Kind
+from shards.manifest import Kind
 
 LAYOUT = (
     "expected: a file with lines path,label[,split[,start,end]] or `path label`, or a folder with "

@@ -15,7 +15,7 @@ from shards.convert.sources.scan import (
     size_and_time,
 )
 from shards.errors import InputError
-from shards.index import Kind
+from shards.manifest import Kind
 
 LAYOUT = "expected: FOLDER/CLASS/FILE, or FOLDER/{train,val,test}/CLASS/FILE"
 

@@ -10,7 +10,7 @@ from shards.convert.keys import assign_keys
 from shards.convert.report import counted, some
 from shards.convert.sources.scan import size_and_time
 from shards.errors import InputError
-from shards.index import Kind
+from shards.manifest import Kind
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from shards.convert.sources.folders import dataset_name
 from shards.convert.sources.listed import Entry, list_entries
 from shards.convert.sources.scan import files, read_lines
 from shards.errors import InputError
-from shards.index import Kind
+from shards.manifest import Kind
 
 _ENDINGS = (".csv", ".tsv", ".txt")
 _DIGITS = 6  # of a label; a longer number is a mistake, and none of the classes

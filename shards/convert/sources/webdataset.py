@@ -16,8 +16,8 @@ from shards.convert.sources.scan import printable
 from shards.errors import InputError
 from shards.files import open_plain
 from shards.headers import Read, reader_of
-from shards.index import Kind
 from shards.labels import ClassList, Label, read_json, read_label
+from shards.manifest import Kind
 from shards.members import Group, SampleFault, find_media, group_samples, name_fault
 from shards.tarwalk import TarDamage, walk
 

@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from shards.errors import EnvironmentFault, InputError, IvvitError, UsageError
-from shards.index import DATASET_FILE
+from shards.manifest import DATASET_FILE
 
 Result = TypeVar("Result")
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards.errors import EnvironmentFault, InputError
-from shards.index import ShardInfo
+from shards.manifest import ShardInfo
 from shards.stream.files import ShardFiles, join_ranges
 from shards.stream.remote.cache import CachedDataset, NoRoom
 from shards.stream.remote.download import download

@@ -28,7 +28,8 @@ from shards.convert.ffmpeg import find_ffmpeg
 from shards.convert.verify import verify
 from shards.convert.video import read_video
 from shards.errors import EnvironmentFault, InputError, UsageError
-from shards.index import CODECS, open_index, read_dataset_info
+from shards.index import CODECS, open_index
+from shards.manifest import read_dataset_info
 
 # webdataset leaves the files that it reads to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -17,7 +17,7 @@ from shards.convert.dataset import convert
 from shards.convert.foreign.index import index_tars, prepare_index
 from shards.convert.verify import verify
 from shards.errors import InputError, UsageError
-from shards.index import read_dataset_info
+from shards.manifest import read_dataset_info
 from shards.stream.reader import Sample
 from shards.stream.tarstream import stream_samples
 

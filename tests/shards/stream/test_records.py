@@ -9,14 +9,8 @@ from naive_shards import numbered, write_shards
 
 from shards import open_dataset
 from shards.errors import InputError
-from shards.index import (
-    FRAME,
-    SAMPLE,
-    open_index,
-    read_dataset_info,
-    write_dataset_info,
-    write_index,
-)
+from shards.index import FRAME, SAMPLE, open_index, write_index
+from shards.manifest import read_dataset_info, write_dataset_info
 
 READ_ALL = """
 import sys

@@ -13,7 +13,7 @@ from web import served
 
 from shards import open_dataset
 from shards.errors import EnvironmentFault, UsageError
-from shards.index import read_dataset_info
+from shards.manifest import read_dataset_info
 from shards.stream.remote import cache as cache_module
 from shards.stream.remote.cache import Cache
 from shards.stream.remote.download import download

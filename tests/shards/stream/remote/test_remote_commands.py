@@ -6,7 +6,7 @@ import pytest
 import tiny_runs
 from web import served
 
-from shards.index import read_dataset_info
+from shards.manifest import read_dataset_info
 
 RECIPE = """
 model: {{backbone: vit_tiny_patch16_224, backbone_args: {{img_size: 32, depth: 1}}}}

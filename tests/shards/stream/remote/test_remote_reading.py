@@ -14,7 +14,8 @@ from web import served
 
 from shards import open_dataset
 from shards.errors import EnvironmentFault, InputError, UsageError
-from shards.index import open_index, read_dataset_info, write_dataset_info, write_index
+from shards.index import open_index, write_index
+from shards.manifest import read_dataset_info, write_dataset_info
 from shards.stream.loader import TrainStream, UpdateLoader
 from shards.stream.plan import Plan
 from shards.stream.remote import downloads, folder, shards
