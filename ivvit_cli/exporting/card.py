@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from ivvit_cli.evaluation.protocol import Protocol
+from ivvit_cli.exporting.origin import describe_start
 from ivvit_cli.meta import HeadMeta, Meta
 from shards.stream.views import parse_views
 
@@ -39,26 +40,28 @@ ivvit train --recipe RECIPE model.weights=.              # start another model f
 """
 
 
-def write_card(meta: Meta, architecture: str, path: Path) -> None:
+def write_card(meta: Meta, start: str | None, architecture: str, path: Path) -> None:
     """Write the card of a model as it is exported under an architecture of config.json.
+
+    Args:
+        start: the source of the weights that training began from.
 
     Raises:
         OSError: the disk is full or fails.
     """
-    path.write_text(_card(meta, architecture), encoding="utf-8")
+    path.write_text(_card(meta, start, architecture), encoding="utf-8")
 
 
-def _card(meta: Meta, architecture: str) -> str:
+def _card(meta: Meta, start: str | None, architecture: str) -> str:
     kind = (meta.model.get("temporal") or {"kind": "none"})["kind"]
     names = ", ".join(meta.heads)
-    start = f"`{meta.model['weights']}`" if meta.model.get("weights") else "random weights"
     return "\n".join(
         (
             *_front_matter(meta, architecture),
             f"# {meta.model['backbone']} on {names}",
             "",
             f"A Vision Transformer (temporal kind `{kind}`), trained with ivvit {meta.ivvit} for "
-            f"{meta.iteration} iterations, from {start}.",
+            f"{meta.iteration} iterations, from {describe_start(start)}.",
             "",
             "| dataset | kind | classes | input | top-1 % | on |",
             "|---|---|---|---|---|---|",

@@ -83,7 +83,7 @@ def _write_rest(
     video = config.get("num_frames") is not None
     _write_json(folder / CONFIG_FILE, config)
     _write_json(folder / PREPROCESSOR_FILE, preprocessing(subject.meta.input, video=video))
-    write_card(subject.meta, architecture, folder / CARD_FILE)
+    write_card(subject.meta, subject.start, architecture, folder / CARD_FILE)
 
 
 def _labels(classes: Sequence[str]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """What is exported: a checkpoint's model, or as much of it as some of its datasets need."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ivvit_cli.evaluation.targets import choose_heads
+from ivvit_cli.exporting.origin import publish
 from ivvit_cli.meta import HeadMeta, Meta
 from ivvit_cli.models import JointModel, build_model
 from ivvit_cli.runs import load_model
@@ -12,10 +13,14 @@ from ivvit_cli.runs import load_model
 
 @dataclass(frozen=True)
 class Subject:
-    """A model in evaluation mode, and what its meta.json says of it."""
+    """A model in evaluation mode, and what is told of it elsewhere.
+
+    `meta` names weights as `publish` does, and `start` is where they were for the training.
+    """
 
     model: JointModel
     meta: Meta
+    start: str | None
 
     def only(self, datasets: Sequence[str]) -> "Subject":
         """Return the model without the heads, and the adapters, of other datasets."""
@@ -27,7 +32,8 @@ class Subject:
         model = build_model(meta.model, {name: len(h.classes) for name, h in heads.items()})
         weights = self.model.state_dict()
         model.load_state_dict({name: weights[name] for name in model.state_dict()})
-        return Subject(model.eval(), meta.model_copy(update={"heads": heads, "metrics": metrics}))
+        part = meta.model_copy(update={"heads": heads, "metrics": metrics})
+        return replace(self, model=model.eval(), meta=part)
 
 
 def load_subject(
@@ -45,7 +51,9 @@ def load_subject(
         UsageError: it has no head for one of the datasets.
     """
     model, meta = load_model(checkpoint, "cpu", backbone)
-    return Subject(model, meta).only(choose_heads(list(meta.heads), datasets, "--dataset"))
+    told = meta.model_copy(update={"model": publish(meta.model)})
+    subject = Subject(model, told, meta.model.get("weights"))
+    return subject.only(choose_heads(list(meta.heads), datasets, "--dataset"))
 
 
 def frames_of(head: HeadMeta) -> int | None:

@@ -18,7 +18,7 @@ from ivvit_cli.exporting.hugging_face import export_hugging_face
 from ivvit_cli.exporting.tensors import export_tensors
 from ivvit_cli.meta import ScoreMeta
 from ivvit_cli.models import build_model, load_weights
-from ivvit_cli.runs import load_model, read_meta
+from ivvit_cli.runs import digest_file, load_model, read_meta
 
 OWN = {"kind": "adaptformer", "width": 8, "adapters": "per-dataset"}
 
@@ -87,11 +87,34 @@ def test_a_card_says_what_was_reached(tmp_path: Path) -> None:
     meta = read_meta(checkpoint)
     measured = {"split": "val", "views": "1x1", "samples": 9, "top5": 100, "mean_class": 50}
     score = ScoreMeta(**measured, protocol="1x1 views, 3 frames | 16 px", top1=200 / 3)
-    write_card(meta.model_copy(update={"metrics": {"ucf": score}}), "ivvit", tmp_path / "card.md")
+    reached = meta.model_copy(update={"metrics": {"ucf": score}})
+    write_card(reached, None, "ivvit", tmp_path / "card.md")
     rows = [line for line in (tmp_path / "card.md").read_text().splitlines() if "| ucf" in line]
     (cells,) = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     assert cells[:3] == ["ucf", "video", "3"]
     assert cells[4:] == ["66.67", "1x1 views, 3 frames / 16 px"]
+
+
+def test_what_is_exported_names_no_folder_of_this_machine(tmp_path: Path) -> None:
+    _, first = save_model(tmp_path / "private")
+    export_tensors(first, tmp_path / "start.safetensors")
+    sources = {
+        str(tmp_path / "start.safetensors"): digest_file(tmp_path / "start.safetensors"),
+        f"run:{tmp_path}/private": digest_file(first / "model.safetensors"),
+        f"{tmp_path}/gone.pth": None,
+        "hf:owner/name": None,
+    }
+    for number, (source, digest) in enumerate(sources.items()):
+        section = {"weights": source, "parts": {"encoder.tubelet_*": f"{tmp_path}/part.pth"}}
+        _, checkpoint = save_model(tmp_path / f"run{number}", {"kind": "msca"}, section=section)
+        export_hugging_face(checkpoint, tmp_path / f"out{number}")
+        name = source if source == "hf:owner/name" else Path(source).name
+        start = f"`{name}` (sha256 {digest})" if digest else f"`{name}`"
+        card = (tmp_path / f"out{number}/README.md").read_text()
+        assert f"iterations, from {start}.\n" in card
+        own = [path.read_bytes() for path in tmp_path.glob(f"out{number}/*")]
+        assert not any(bytes(tmp_path) in content for content in own)
+        assert read_meta(tmp_path / f"out{number}").model["weights"] == name
 
 
 @pytest.mark.parametrize(
