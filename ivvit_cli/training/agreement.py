@@ -28,8 +28,8 @@ def agree(ranks: Ranks, sums: Tensor, norm: Tensor, received: int) -> Verdict:
         norm: (), of the gradient, the same in all.
         received: the signal that this process was sent, or 0.
     """
-    signals = [float(received == number) for number in STOPPING]
-    seen = torch.cat([sums.flatten(), torch.tensor(signals, device=sums.device)])
+    signals = torch.tensor([float(received == number) for number in STOPPING])
+    seen = torch.cat([sums.flatten(), signals.to(sums.device, non_blocking=True)])
     *values, length = torch.cat([sum_over(ranks, seen), norm.reshape(1).to(seen)]).tolist()
     values, counts = values[: sums.numel()], values[sums.numel() :]
     losses, hits = values[::2], values[1::2]

@@ -46,9 +46,11 @@ def render(
         float32 (N, 3, S, S) or (N, T, 3, S, S).
     """
     clips = frames if frames.dim() == 5 else frames.unsqueeze(1)
-    gain = 1 / (255 * torch.tensor(std, dtype=torch.float32, device=frames.device))
-    shift = -255 * gain * torch.tensor(mean, dtype=torch.float32, device=frames.device)
-    gain, shift = gain[:, None, None], shift[:, None, None]
+    gain = 1 / (255 * torch.tensor(std, dtype=torch.float32))
+    shift = -255 * gain * torch.tensor(mean, dtype=torch.float32)
+    # Every copy that blocks makes a GPU run dry.
+    moved = torch.stack((gain, shift)).to(frames.device, non_blocking=True)
+    gain, shift = moved[..., None, None].unbind()
     resample = banded.resample if frames.device.type == "cpu" else dense.resample
     with torch.autocast(frames.device.type, enabled=False):
         out = resample(clips, boxes, cuts, flips, gain, shift, size)

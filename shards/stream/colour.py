@@ -54,7 +54,8 @@ def _brighten(x: Tensor, factor: float) -> Tensor:
 
 def _saturate(x: Tensor, factor: float) -> Tensor:
     """Move frames (T, 3, H, W) away from their grey, or towards it."""
-    grey: Tensor = torch.tensordot(x.new_tensor(_LUMA), x, dims=([0], [1]))[:, None]
+    red, green, blue = x.unbind(1)  # a tensor of the weights would be a copy that blocks
+    grey = (_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue)[:, None]
     return (grey + factor * (x - grey)).clamp(0, 1)
 
 

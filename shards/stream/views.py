@@ -70,9 +70,9 @@ class ViewedSample:
         Returns:
             (V, 3, S, S) for an image, (V, T, 3, S, S) for a video, with V = K * C.
         """
-        frames = self.frames.to(device, non_blocking=True)
-        boxes = self.boxes.to(device)
-        cut = torch.tensor([[0, 0, *frames.shape[1:3]]], device=device)
+        move = partial(torch.Tensor.to, device=device, non_blocking=True)
+        frames, boxes = move(self.frames), move(self.boxes)
+        cut = move(torch.tensor([[0, 0, *frames.shape[1:3]]]))
         straight = torch.zeros(1, dtype=torch.bool, device=device)
         crops = [
             render(frames[None], box[None], cut, straight, size=size, mean=mean, std=std)
@@ -81,7 +81,7 @@ class ViewedSample:
         pixels = torch.cat(crops)  # (C, U, 3, S, S)
         if self.kind == "image":
             return pixels[:, 0]
-        clips = torch.from_numpy(self.clips).to(device)
+        clips = move(torch.from_numpy(self.clips))
         return pixels[:, clips].transpose(0, 1).flatten(0, 1)  # (C, K, T, ...) -> (V, T, 3, S, S)
 
 
