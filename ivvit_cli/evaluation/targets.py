@@ -9,7 +9,8 @@ from typing import Any
 from ivvit_cli.evaluation.classes import check_classes
 from shards.errors import InputError, UsageError
 from shards.manifest import DATASET_FILE
-from shards.stream.reader import Split, open_dataset
+from shards.stream.dataset import open_dataset
+from shards.stream.reader import Split
 from shards.urls import is_url
 
 
@@ -22,18 +23,20 @@ class Target:
     clip: Mapping[str, Any] | None
 
 
-def choose_heads(heads: Sequence[str], wanted: Sequence[str], option: str) -> list[str]:
+def choose_heads(
+    heads: Sequence[str], wanted: Sequence[str], option: str, owner: str = "the checkpoint"
+) -> list[str]:
     """Return the wanted heads, or all when none is named.
 
     Raises:
-        UsageError: the checkpoint has no such head; the hint names those that it has.
+        UsageError: the owner has no such head; the hint names those that it has.
     """
     for name in wanted:
         if name not in heads:
             close = get_close_matches(name, heads, n=1)
             meant = f"did you mean {close[0]}? " if close else ""
             raise UsageError(
-                f"{option} {name}: the checkpoint has no such head",
+                f"{option} {name}: {owner} has no such head",
                 hint=f"{meant}its heads: {', '.join(heads)}",
             )
     return list(dict.fromkeys(wanted or heads))

@@ -44,7 +44,7 @@ def subject_of_run(
     model, meta = load_model(find_checkpoint(reference), device, backbone)
     heads = make_heads({name: entry.model_dump() for name, entry in meta.heads.items()})
     spec = InputSpec(meta.input.size, meta.input.mean, meta.input.std)
-    return Subject(model, spec, _choose(heads, head), device, trained=True)
+    return Subject(model, spec, _choose(heads, head, "the checkpoint"), device, trained=True)
 
 
 def subject_of_recipe(
@@ -53,7 +53,7 @@ def subject_of_recipe(
     """Return a recipe's model with its weights, before any training.
 
     Raises:
-        RecipeError, UsageError: the recipe, or its model, makes no sense.
+        RecipeError, UsageError: the recipe, or its model, makes no sense; it has no such head.
         InputError, EnvironmentFault: as `load_weights`.
     """
     from ivvit_cli.config import load_recipe
@@ -71,15 +71,15 @@ def subject_of_recipe(
         kind: Kind = "video" if spec.clip else "image"
         own = replace(DEFAULTS["video"], **clip_arguments(spec.clip)) if spec.clip else Reading()
         heads.append(Head(name, kind, [""], {**DEFAULTS, kind: own}))
-    chosen = _choose(heads, head)
+    chosen = _choose(heads, head, "the recipe")
     return Subject(model.to(device).eval(), input_of(job, model), chosen, device, trained=False)
 
 
-def _choose(heads: Sequence[Head], wanted: str | None) -> Head:
+def _choose(heads: Sequence[Head], wanted: str | None, owner: str) -> Head:
     """Return the head that is asked for, else the first one of videos, else the first."""
     by_name = {head.name: head for head in heads}
     if wanted is not None:
-        return by_name[choose_heads(list(by_name), [wanted], "--head")[0]]
+        return by_name[choose_heads(list(by_name), [wanted], "--head", owner)[0]]
     return next((head for head in heads if head.kind == "video"), heads[0])
 
 

@@ -112,7 +112,12 @@ def test_nothing_is_overwritten(explain, root, tmp_path):
         ("photo.png", ("--model", "demo", "--frames", "3"), 2, "is an image"),
         ("none.mp4", ("--model", "demo"), 3, "no such file"),
         ("mine.yaml", ("--model", "demo"), 3, "mine.yaml: is neither an image nor a video"),
-        ("clip.mp4", ("--model", "demo", "--head", "x"), 2, "x"),
+        (
+            "clip.mp4",
+            ("--model", "demo", "--head", "x"),
+            2,
+            "--head x: the recipe has no such head\nhint: its heads: shapes, textures, moving, order",
+        ),
     ],
 )
 def test_a_fault_is_one_line(explain, tmp_path, file, args, code, message):
