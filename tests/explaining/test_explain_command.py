@@ -116,7 +116,7 @@ def test_nothing_is_overwritten(explain, root, tmp_path):
             "clip.mp4",
             ("--model", "demo", "--head", "x"),
             2,
-            "--head x: the recipe has no such head\nhint: its heads: shapes, textures, moving, order",
+            "--head x: the recipe has no such head\nhint: its heads: shapes, textures, moving",
         ),
     ],
 )
