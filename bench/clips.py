@@ -20,11 +20,12 @@ from bench.paired import cpu_seconds, print_peers, print_table, ratio
 from bench.readers import find_readers
 from bench.samples import sources
 from bench.samples import split as open_split
+from shards.stream.dataset import open_dataset
 from shards.stream.decode import decode_frame
 from shards.stream.loader import Batch, TrainStream, UpdateLoader
 from shards.stream.memory import room_for_frames
 from shards.stream.plan import Plan
-from shards.stream.reader import Split, open_dataset
+from shards.stream.reader import Split
 
 BATCH, STEPS = 6, 20
 BOUND, PEER = "simplejpeg, the bound", "webdataset + PIL"

@@ -18,7 +18,7 @@ import numpy as np
 
 from shards.index import FRAME, SAMPLE, encode_header
 from shards.manifest import DatasetInfo, ShardInfo, SplitInfo, write_dataset_info
-from shards.stream.reader import open_dataset
+from shards.stream.dataset import open_dataset
 
 CLIPS, FRAMES, SHARDS = 1_000_000, 300, 10_000
 LOOKS = 200_000  # random clips whose places are read

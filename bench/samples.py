@@ -13,7 +13,8 @@ import webdataset
 from PIL import Image
 
 from shards.convert.dataset import convert
-from shards.stream.reader import Split, open_dataset
+from shards.stream.dataset import open_dataset
+from shards.stream.reader import Split
 
 
 @cache

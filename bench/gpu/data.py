@@ -12,10 +12,11 @@ from PIL import Image
 from bench.gpu.sizes import Sizes
 from ivvit_cli.demo.media import write_video
 from shards.convert.dataset import convert
+from shards.stream.dataset import open_dataset
 from shards.stream.device import DeviceDecoder
 from shards.stream.loader import Batch, TrainStream, UpdateLoader
 from shards.stream.plan import Plan
-from shards.stream.reader import Split, open_dataset
+from shards.stream.reader import Split
 
 NAME = "clips"
 

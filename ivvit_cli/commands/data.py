@@ -78,7 +78,7 @@ def show(
       ivvit data show s3://bucket/shards/ucf101 -o ucf.png
     """
     from shards.convert.folder import CONTACT_SHEET
-    from shards.stream.reader import open_dataset
+    from shards.stream.dataset import open_dataset
     from shards.urls import is_url
 
     dataset = open_dataset(folder)

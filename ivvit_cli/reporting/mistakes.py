@@ -11,8 +11,9 @@ from ivvit_cli.config import locate_shards
 from ivvit_cli.errors import IvvitError
 from ivvit_cli.evaluation.results import softmax
 from ivvit_cli.reporting.record import EvaluationRecord
+from shards.stream.dataset import open_dataset
 from shards.stream.decode import decode_frame
-from shards.stream.reader import Split, open_dataset
+from shards.stream.reader import Split
 
 _HEIGHT = 96  # pixels of a picture
 _FRAMES = 3  # of a video

@@ -11,9 +11,10 @@ from ivvit_cli.evaluation.protocol import clip_arguments
 from ivvit_cli.training.schedule import JointSchedule
 from shards.convert.sources import SOURCES
 from shards.manifest import DATASET_FILE
+from shards.stream.dataset import ShardedDataset, open_dataset
 from shards.stream.loader import TrainStream
 from shards.stream.plan import Plan, SharedPlan
-from shards.stream.reader import ShardedDataset, Split, open_dataset
+from shards.stream.reader import Split
 from shards.stream.remote.cache import Cache
 from shards.stream.remote.settings import choose_cache
 from shards.urls import is_url

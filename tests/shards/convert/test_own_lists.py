@@ -14,7 +14,7 @@ from shards.convert.items import Listing
 from shards.convert.sources import list_source
 from shards.convert.verify import verify
 from shards.errors import InputError, UsageError
-from shards.stream.reader import open_dataset
+from shards.stream.dataset import open_dataset
 
 
 def rows(listing: Listing) -> list[tuple[str, str, str]]:
