@@ -1,6 +1,6 @@
 """What `ivvit model info` tells of a recipe's model; nothing is computed and nothing downloaded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ivvit_cli.models.cost import (
 )
 from ivvit_cli.models.weights import is_remote
 from ivvit_cli.models.weights.load import match_weights
+from ivvit_cli.models.weights.parts import match_part
 from ivvit_cli.models.weights.source import read_source
 from ivvit_cli.training.data import DataSpec, open_sources
 from ivvit_cli.training.job import Job
@@ -61,6 +62,7 @@ def describe(job: Job, views: Views, counts: Mapping[str, int]) -> dict[str, Any
             name: _cost(model, name, spec, job, size, views) for name, spec in job.data.items()
         },
         "weights": _weights(model, job, classes),
+        "parts": {part: _part(model, part, source) for part, source in job.parts.items()},
     }
 
 
@@ -106,10 +108,22 @@ def _weights(model: JointModel, job: Job, classes: Mapping[str, Sequence[str]]) 
     source, head = job.model["weights"], job.model["head"]
     if source is None:
         return {"source": None, "report": ["random"]}
+    return _tried_on(
+        source,
+        lambda: match_weights(
+            model, read_source(source), source, head=head, classes=classes
+        ).report.lines(),
+    )
+
+
+def _part(model: JointModel, part: str, source: str) -> dict[str, Any]:
+    return _tried_on(source, lambda: [match_part(model, part, source)[1]])
+
+
+def _tried_on(source: str, match: Callable[[], list[str]]) -> dict[str, Any]:
     if is_remote(source):
         return {"source": source, "report": [f"{source}: fetched when training starts"]}
     try:
-        match = match_weights(model, read_source(source), source, head=head, classes=classes)
+        return {"source": source, "report": match()}
     except EnvironmentFault as error:
         return {"source": source, "report": [f"{source}: not there yet", f"  {error.hint}"]}
-    return {"source": source, "report": match.report.lines()}

@@ -95,8 +95,9 @@ def info(
         return
     _print_parameters(name, document)
     _print_cost(document)
-    first, *rest = map(console.clean, document["weights"]["report"])
-    console.print_text("\n".join((f"Weights: {first}", *rest)))
+    _print_weights("Weights", document["weights"])
+    for part, weights in document["parts"].items():
+        _print_weights(f"Part {part}", weights)
     console.say(
         "linear: without the products of attention, as TokShift and MSCA count; "
         "TimeSformer, CoVeR and AM Flow count all"
@@ -155,6 +156,11 @@ def _print_cost(document: dict[str, Any]) -> None:
     state = f"weights, gradients and moments take {_size(document['state_bytes'])}"
     columns = ["dataset", "memory/sample", "batch", "with weights"]
     console.table(f"Memory of a training step, estimated; {state}", columns, memory)
+
+
+def _print_weights(what: str, weights: dict[str, Any]) -> None:
+    first, *rest = weights["report"]
+    console.print_text("\n".join(map(console.clean, (f"{what}: {first}", *rest))))
 
 
 def _size(count: int) -> str:

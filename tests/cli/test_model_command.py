@@ -16,6 +16,7 @@ from tiny_runs import MODEL, make_shards, save_run, write_pictures
 from ivvit_cli.models.temporal import KINDS
 
 Ivvit = Callable[..., Result]
+NOWHERE = "  model.weights=… takes timm:NAME, hf:REPO, a file, a run, or null for random weights"
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
 
 
@@ -119,6 +120,32 @@ def test_info_tries_weights_on_that_are_at_hand(
         "model", "info", recipe, f"model.weights={weights}", "model.backbone_args.depth=3"
     )
     assert (poor.code, poor.stdout) == (3, "")
+
+
+def test_info_shows_parts_with_weights_of_their_own(
+    ivvit_here: Ivvit, recipe: str, weights: str
+) -> None:
+    parts = f"{{encoder.vit.patch_embed.*: {weights}, encoder.vit.norm.*: 'hf:o/r', '*': no.pth}}"
+    words = ("model", "info", recipe, f"model.parts={parts}")
+    assert ivvit_here(*words, "--json").json["parts"] == {
+        "encoder.vit.patch_embed.*": {
+            "source": weights,
+            "report": ["2 tensors of vit.safetensors (timm)"],
+        },
+        "encoder.vit.norm.*": {
+            "source": "hf:o/r",
+            "report": ["hf:o/r: fetched when training starts"],
+        },
+        "*": {"source": "no.pth", "report": ["no.pth: not there yet", NOWHERE]},
+    }
+    *_, weights_line, first, second, third, hint = ivvit_here(*words).stdout.splitlines()
+    assert weights_line == "Weights: random"
+    assert first == "Part encoder.vit.patch_embed.*: 2 tensors of vit.safetensors (timm)"
+    assert second == "Part encoder.vit.norm.*: hf:o/r: fetched when training starts"
+    assert (third, hint) == ("Part *: no.pth: not there yet", NOWHERE)
+    poor = f"model.parts={{encoder.tubelet_*: {weights}}}"
+    assert ivvit_here("model", "info", recipe, poor).code == 3
+    assert ivvit_here("model", "info", recipe, "--json").json["parts"] == {}
 
 
 def _pictures(folder: Path) -> Path:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from torch import Tensor
+
 from ivvit_cli.errors import InputError
 from ivvit_cli.models.joint import JointModel
 from ivvit_cli.models.weights.load import match_weights
@@ -26,13 +28,23 @@ def load_parts(model: JointModel, parts: Mapping[str, str]) -> list[str]:
     """
     lines = []
     for part, source in parts.items():
-        given = replace(read_source(source), config={})
-        match = match_weights(model, given, source, head=None, classes={})
-        chosen = {n: tensor for n, tensor in match.tensors.items() if fnmatchcase(n, part)}
-        if not chosen:
-            example = next(iter(match.tensors))
-            raise InputError(f"{source}: gives nothing named {part}", hint=f"it gives {example}")
+        chosen, line = match_part(model, part, source)
         model.load_state_dict(chosen, strict=False)
-        counted = f"{len(chosen)} tensor{'s' if len(chosen) > 1 else ''}"
-        lines.append(f"{part}: {counted} of {source} ({match.report.format})")
+        lines.append(f"{part}: {line}")
     return lines
+
+
+def match_part(model: JointModel, part: str, source: str) -> tuple[dict[str, Tensor], str]:
+    """Return what a source would load into a part, and a line of it; the model keeps its values.
+
+    Raises:
+        InputError, UsageError, EnvironmentFault: as `load_parts`.
+    """
+    given = replace(read_source(source), config={})
+    match = match_weights(model, given, source, head=None, classes={})
+    chosen = {n: tensor for n, tensor in match.tensors.items() if fnmatchcase(n, part)}
+    if not chosen:
+        example = next(iter(match.tensors))
+        raise InputError(f"{source}: gives nothing named {part}", hint=f"it gives {example}")
+    counted = f"{len(chosen)} tensor{'s' if len(chosen) > 1 else ''}"
+    return chosen, f"{counted} of {source} ({match.report.format})"
