@@ -169,11 +169,16 @@ class Session:
         ]
         lines += [f"{n}: no validation split" for n, each in sources.items() if not each.validation]
         if self.resume and progress.iteration == total:
-            length = "iterations" if self.job.schedule["iterations"] else "epochs"
-            lines.append(f"iteration {total} was the last; for more, raise schedule.{length}")
+            lines.append(f"iteration {total} was the last; {self._more()}")
         elif self.resume:
             lines.append(f"going on after iteration {progress.iteration}")
         return lines + [f"changed: {change}" for change in self.changes]
+
+    def _more(self) -> str:
+        schedule = self.job.schedule
+        if schedule["kind"] == "task_by_task":  # its length cannot change (`refuse_breaking`)
+            return "the datasets have shared them: more are a new run"
+        return f"for more, raise schedule.{'iterations' if schedule['iterations'] else 'epochs'}"
 
     def _result(self) -> dict[str, Any]:
         checkpoint = find_checkpoint(self.run)

@@ -133,6 +133,17 @@ def test_finished_run_resumes_to_nothing(ivvit, finished):
     assert sorted(finished[0].joinpath("checkpoints").iterdir()) == before
 
 
+def test_a_finished_run_is_not_advised_what_is_refused(ivvit, recipe):
+    turns = ("schedule.kind=task_by_task", "schedule.iterations=2", "eval.every=null")
+    assert ivvit("train", "--recipe", recipe, "--run", "run", *turns).code == 0
+    result = ivvit("train", "--resume", "run")
+    assert result.code == 0
+    assert "iteration 2 was the last; the datasets have shared them: more are a new run\n" in (
+        result.stderr
+    )
+    assert ivvit("train", "--resume", "run", "schedule.iterations=3").code == 2
+
+
 @pytest.mark.parametrize(
     "change",
     [
