@@ -1,29 +1,24 @@
 """One run as one page: what was trained, how it went, what it gets right and wrong."""
 
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from ivvit_cli.errors import EnvironmentFault
-from ivvit_cli.reporting.html import folded, page, picture, table, text
-from ivvit_cli.reporting.mistakes import Mistake, find_mistakes
-from ivvit_cli.reporting.record import (
-    EvaluationRecord,
-    RunRecord,
-    class_names,
-    confusion_matrix,
-)
+from ivvit_cli.reporting.evaluation import evaluation_section
+from ivvit_cli.reporting.html import folded, page, table, text
+from ivvit_cli.reporting.record import RunRecord
 from ivvit_cli.reporting.svg import line_chart
 from ivvit_cli.training.folder import RECIPE_FILE
 from shards.files import write_atomically
 
-_MISTAKES = 9  # of each dataset
-_NAMED = 12  # classes, up to which a confusion matrix is a table
-_SHOWN = 30  # classes, up to which all are shown at once
+_CHARTS = (  # title, event of metrics.jsonl, its figure, and what that is multiplied by
+    ("Validation top-1, percent", "eval", "top1", 1),
+    ("Training loss", "train", "loss", 1),
+    ("Samples per second", "train", "clips_per_second", 1),
+    ("Time spent waiting for data, percent", "train", "data_wait", 100),
+)
 
 
 def write_report(run: RunRecord, path: Path) -> list[Path]:
@@ -55,7 +50,7 @@ def _body(run: RunRecord) -> Iterator[str]:
     yield "<h2>Training</h2>"
     yield from _curves(run)
     for record in run.evaluations.values():
-        yield from _evaluation(run, record)
+        yield from evaluation_section(run, record)
     yield "<h2>What it was made with</h2>"
     yield from _origins(run)
 
@@ -100,25 +95,10 @@ def _percent(figures: Any) -> list[str]:
 
 
 def _curves(run: RunRecord) -> Iterator[str]:
-    names = list(run.recipe["data"])
-
-    def curves(event: str, key: str, factor: float = 1) -> dict[str, list[tuple[float, float]]]:
-        return {
-            name: [
-                (each["iteration"], factor * each[key])
-                for each in run.of(event, name)
-                if each.get(key) is not None and np.isfinite(each[key])
-            ]
-            for name in names
-        }
-
     yield '<div class="charts">'
-    yield line_chart("Validation top-1, percent", curves("eval", "top1"), x_label="iteration")
-    yield line_chart("Training loss", curves("train", "loss"), x_label="iteration")
-    speed = curves("train", "clips_per_second")
-    yield line_chart("Samples per second", speed, x_label="iteration")
-    waiting = curves("train", "data_wait", 100)
-    yield line_chart("Time spent waiting for data, percent", waiting, x_label="iteration")
+    for title, event, key, factor in _CHARTS:
+        curves = {name: _curve(run, name, event, key, factor) for name in run.recipe["data"]}
+        yield line_chart(title, curves, x_label="iteration")
     yield "</div>"
     cost = run.cost
     if cost["memory_mb"] is not None:
@@ -129,108 +109,14 @@ def _curves(run: RunRecord) -> Iterator[str]:
         )
 
 
-def _evaluation(run: RunRecord, record: EvaluationRecord) -> Iterator[str]:
-    name = record.folder.name
-    classes = class_names(run, record.dataset)
-    yield f"<h2>{text(name)}</h2>"
-    error = record.figures.get("calibration_error")
-    if error is not None:
-        yield f"<p>Expected calibration error: {error:.1f} % over 15 bins.</p>"
-    yield "<h3>Accuracy per class</h3>"
-    yield from _per_class(record, classes)
-    yield "<h3>What is taken for what</h3>"
-    yield from _confusion(record, classes)
-    if record.figures["protocol"].get("frames", "normal") == "normal":
-        section = run.recipe["data"].get(record.dataset)
-        yield "<h3>The most confident mistakes</h3>"
-        found = find_mistakes(record, section["shards"] if section else "", _MISTAKES)
-        yield from _mistakes(found, classes)
-
-
-def _per_class(record: EvaluationRecord, classes: Sequence[str]) -> Iterator[str]:
-    counts = [each for each in record.scores.per_class() if each.samples]
-    counts.sort(key=lambda each: (each.top1 / each.samples, each.label))
-    rows = [
-        (
-            classes[each.label],
-            f"{100 * each.top1 / each.samples:.1f}",
-            each.samples,
-            _bar(each.top1 / each.samples),
-        )
-        for each in counts
+def _curve(
+    run: RunRecord, dataset: str, event: str, key: str, factor: float
+) -> list[tuple[float, float]]:
+    return [
+        (each["iteration"], factor * each[key])
+        for each in run.of(event, dataset)
+        if each.get(key) is not None and isfinite(each[key])
     ]
-    columns = ["class", "top-1", "samples", ""]
-    if len(rows) <= _SHOWN:
-        yield _bars(columns, rows)
-        return
-    half = _SHOWN // 2
-    yield f"<p>The {half} worst of {len(rows)}:</p>"
-    yield _bars(columns, rows[:half])
-    yield folded(f"The other {len(rows) - half}", _bars(columns, rows[half:]))
-
-
-def _bar(share: float) -> str:
-    return f'<span class="bar" style="width:{6 * share:.2f}rem"></span>'
-
-
-def _bars(columns: list[str], rows: Sequence[Sequence[object]]) -> str:
-    head = "".join(f"<th>{text(column)}</th>" for column in columns)
-    body = "".join(
-        f'<tr><td>{text(name)}</td><td class="n">{share}</td><td class="n">{samples}</td>'
-        f"<td>{bar}</td></tr>"
-        for name, share, samples, bar in rows
-    )
-    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
-
-
-def _confusion(record: EvaluationRecord, classes: Sequence[str]) -> Iterator[str]:
-    matrix = confusion_matrix(record.scores)
-    if len(classes) <= _NAMED:
-        yield table(
-            ["class, taken for", *classes],
-            [(name, *map(str, row)) for name, row in zip(classes, matrix.tolist(), strict=True)],
-        )
-    else:
-        said = f"Confusion matrix of {len(classes)} classes; a clean diagonal is right"
-        yield picture(_draw(matrix), "png", said, "matrix")
-        said = "Rows are classes, columns what they are taken for, both in label order."
-        yield f'<p class="muted">{said}</p>'
-    pairs = [
-        (classes[each.label], classes[each.taken_for], each.samples)
-        for each in record.scores.confusions(10)
-    ]
-    if pairs:
-        yield table(["class", "taken for", "samples"], pairs)
-
-
-def _draw(matrix: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]") -> bytes:
-    """Return a PNG of one pixel per cell: the share of its row, as the opacity of one blue."""
-    shares = matrix / matrix.sum(1, keepdims=True).clip(1)
-    pixels = np.zeros((*matrix.shape, 4), np.uint8)
-    pixels[..., :3] = (60, 130, 230)
-    pixels[..., 3] = np.rint(255 * np.sqrt(shares))
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="PNG")
-    return file.getvalue()
-
-
-def _mistakes(found: Sequence[Mistake], classes: Sequence[str]) -> Iterator[str]:
-    if not found:
-        yield "<p>There are none.</p>"
-        return
-    if not any(each.frames for each in found):
-        yield '<p class="muted">The shards are not where the recipe says: without frames.</p>'
-    yield '<div class="mistakes">'
-    for each in found:
-        said = f"{classes[each.label]} taken for {classes[each.taken_for]}"
-        frames = "".join(picture(frame, "jpeg", said) for frame in each.frames)
-        yield (
-            f'<div><div class="frames">{frames}</div>'
-            f"<p><b>{text(classes[each.label])}</b> taken for "
-            f"<b>{text(classes[each.taken_for])}</b>, {100 * each.confidence:.0f} % sure<br>"
-            f'<span class="muted">{text(each.key)}</span></p></div>'
-        )
-    yield "</div>"
 
 
 def _origins(run: RunRecord) -> Iterator[str]:
