@@ -70,16 +70,10 @@ def ffmpeg_command(
         frames: the most frames to write; None: any number.
         threads: of the decoder.
     """
-    source = ffmpeg.input(
-        f"file:{path}",
-        **_around(path, segment),
-        **({} if pick is None else {"reinit_filter:v": 0}),
-        threads=threads,
-        max_pixels=MAX_PIXELS,
-        protocol_whitelist="file",
-        format_whitelist=FORMATS,
-    )
-    stream = source["V:0"]  # V: not the cover picture of a music file
+    options = _around(path, segment)
+    if pick is not None:
+        options["reinit_filter:v"] = 0
+    stream = _decoded(path, threads=threads, **options)
     if repair.interlaced:
         stream = stream.filter("bwdif", mode="send_frame", deint="interlaced")
     stream = _chosen(stream, fps, segment, pick)
@@ -89,25 +83,38 @@ def ffmpeg_command(
     if repair.hdr:
         stream, size = _tone_map(stream, repair.hdr, size), {}
     stream = stream.filter("scale", **size, out_color_matrix="bt601", out_range="full")
-    output = (
-        stream.filter("setsar", 1)
-        .output(
-            "pipe:1",
-            format="image2pipe",
-            fps_mode="passthrough",
-            enc_time_base=f"1:{SECOND}",
-            pix_fmt="yuv420p",
-            color_range="pc",  # with pix_fmt yuvj420p, ffmpeg 7 would not convert the matrix
-            threads=1,
-            **{"c:v": "mjpeg", "q:v": quality, "huffman": "default"},
-            **({} if frames is None else {"frames:v": frames}),
-        )
-        .global_args(
-            *("-nostdin", "-nostats", "-hide_banner", "-loglevel", "level+info", "-xerror"),
-            *("-filter_complex_threads", "1"),
-        )
+    output = _encoded(stream, quality, frames).global_args(
+        *("-nostdin", "-nostats", "-hide_banner", "-loglevel", "level+info", "-xerror"),
+        *("-filter_complex_threads", "1"),
     )
     return list(output.compile(cmd=find_ffmpeg().path))
+
+
+def _decoded(path: Path, **options: Any) -> Any:
+    """Read a file and nothing that it names."""
+    source = ffmpeg.input(
+        f"file:{path}",
+        **options,
+        max_pixels=MAX_PIXELS,
+        protocol_whitelist="file",
+        format_whitelist=FORMATS,
+    )
+    return source["V:0"]  # V: not the cover picture of a music file
+
+
+def _encoded(stream: Any, quality: int, frames: int | None) -> Any:
+    """Write each frame, at most so many, as a JPEG of BT.601 and full range to stdout."""
+    return stream.filter("setsar", 1).output(
+        "pipe:1",
+        format="image2pipe",
+        fps_mode="passthrough",
+        enc_time_base=f"1:{SECOND}",
+        pix_fmt="yuv420p",
+        color_range="pc",  # with pix_fmt yuvj420p, ffmpeg 7 would not convert the matrix
+        threads=1,
+        **{"c:v": "mjpeg", "q:v": quality, "huffman": "default"},
+        **({} if frames is None else {"frames:v": frames}),
+    )
 
 
 def _chosen(
