@@ -143,7 +143,7 @@ def _plan(session: Any, target: dict[str, Any], as_json: bool) -> None:
     from ivvit_cli.training.machine import find_machine
     from ivvit_cli.training.plan_tables import print_plan
 
-    plan, fault = session.plan(find_machine(**target))
+    plan, fault = session.plan(find_machine(**target, precision=session.job.train["precision"]))
     if not session.ranks.leads:
         return
     if as_json:

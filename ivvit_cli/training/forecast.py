@@ -58,10 +58,9 @@ class Forecast:
         self, job: Job, model: JointModel, loads: Mapping[str, Load], machine: Machine
     ) -> None:
         self._job, self._model, self._loads, self._machine = job, model, loads, machine
-        self._bf16 = job.train["precision"] != "fp32"
         self._first = {load.shape: name for name, load in loads.items()}
         self._kept: Mapping[Shape, Activations] = {
-            shape: keep_activations(model, shape, name, bf16=self._bf16)
+            shape: keep_activations(model, shape, name, bf16=machine.precision == "bf16")
             for shape, name in self._first.items()
         }
 
@@ -188,6 +187,7 @@ class Forecast:
         return {
             "flops_per_sample": {name: flops[load.shape] for name, load in self._loads.items()},
             "flops": total,
+            "precision": self._machine.precision,
             "tflops_per_gpu": self._machine.tflops,
             "tflops_source": self._machine.source,
             "seconds": None if total is None else total / speed,

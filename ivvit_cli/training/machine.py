@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -11,25 +12,30 @@ from ivvit_cli.training.distributed import ranks_of_environment
 _UNITS = {"GB": 10**9, "GiB": 2**30, "TB": 10**12, "TiB": 2**40}
 _SIZE = re.compile(rf"([0-9]+(?:\.[0-9]+)?) ?({'|'.join(_UNITS)})")
 
-# TFLOP/s of dense bf16 products that the data sheets print; the longest name that fits counts.
-_PEAKS = {
-    "A10": 125,
-    "A100": 312,
-    "A6000": 155,
-    "B200": 2250,
-    "GB200": 2500,
-    "H100": 989,
-    "H100 PCIe": 756,
-    "H200": 989,
-    "L4": 121,
-    "L40": 181,
-    "L40S": 362,
-    "RTX 3090": 71,
-    "RTX 4090": 165,
-    "RTX 5090": 210,
+Precision = Literal["bf16", "fp32"]
+
+# TFLOP/s of dense products in bf16, and in fp32 without TF32, which training does not use, that the
+# data sheets print; the longest name that fits counts.
+_PEAKS: dict[str, dict[Precision, float]] = {
+    "A10": {"bf16": 125, "fp32": 31.2},
+    "A100": {"bf16": 312, "fp32": 19.5},
+    "A6000": {"bf16": 155, "fp32": 38.7},
+    "B200": {"bf16": 2250, "fp32": 75},
+    "GB200": {"bf16": 2500, "fp32": 80},
+    "H100": {"bf16": 989, "fp32": 67},
+    "H100 PCIe": {"bf16": 756, "fp32": 51},
+    "H200": {"bf16": 989, "fp32": 67},
+    "L4": {"bf16": 121, "fp32": 30.3},
+    "L40": {"bf16": 181, "fp32": 90.5},
+    "L40S": {"bf16": 362, "fp32": 91.6},
+    "RTX 3090": {"bf16": 71, "fp32": 35.6},
+    "RTX 4090": {"bf16": 165, "fp32": 82.6},
+    "RTX 5090": {"bf16": 210, "fp32": 104.8},
 }
-_SHARE = 0.4  # of that peak, which a ViT's training reaches when the loader keeps up
-_ANY = 100.0  # TFLOP/s, where nothing is known
+# Of that peak, what a ViT's training reaches when the loader keeps up. In fp32 it is a guess: memory
+# keeps up better with slower products.
+_SHARE: dict[Precision, float] = {"bf16": 0.4, "fp32": 0.7}
+_ANY: dict[Precision, float] = {"bf16": 100.0, "fp32": 20.0}  # TFLOP/s, where nothing is known
 
 
 @dataclass(frozen=True)
@@ -38,17 +44,22 @@ class Machine:
 
     Attributes:
         memory: of a GPU, in bytes; None where it is unknown.
-        tflops: TFLOP/s that a GPU sustains, and where that number is from.
+        precision: in which it trains.
+        tflops: TFLOP/s that a GPU sustains in it, and where that number is from.
     """
 
     gpus: int
     memory: int | None
+    precision: Precision
     tflops: float
     source: str
 
 
 def find_machine(
-    gpus: int | None = None, memory: str | None = None, tflops: float | None = None
+    gpus: int | None = None,
+    memory: str | None = None,
+    tflops: float | None = None,
+    precision: str = "auto",
 ) -> Machine:
     """Return the machine that is asked for; what is None is that of the present GPUs.
 
@@ -56,6 +67,7 @@ def find_machine(
         gpus: else as many as torchrun has started processes.
         memory: of a GPU, as in 80GiB.
         tflops: TFLOP/s that a GPU sustains.
+        precision: a recipe's `train.precision`.
 
     Raises:
         UsageError: the memory is no size, or a number is not positive.
@@ -64,13 +76,15 @@ def find_machine(
         if number is not None and number <= 0:
             raise UsageError(f"{name} {number}: has to be positive")
     there = torch.cuda.device_count()
-    speed, source = (tflops, "as given") if tflops else _speed(there)
+    trained: Precision = "fp32" if precision == "fp32" else "bf16"
+    speed, source = (tflops, "as given") if tflops else _speed(there, trained)
     if memory:
         size: int | None = parse_memory(memory)
     else:
         size = torch.cuda.get_device_properties(0).total_memory if there else None
     processes = ranks_of_environment().world
-    return Machine(gpus or (processes if processes > 1 else max(there, 1)), size, speed, source)
+    count = gpus or (processes if processes > 1 else max(there, 1))
+    return Machine(count, size, trained, speed, source)
 
 
 def parse_memory(text: str) -> int:
@@ -85,17 +99,18 @@ def parse_memory(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def _speed(there: int) -> tuple[float, str]:
+def _speed(there: int, precision: Precision) -> tuple[float, str]:
     if not there:
-        return _ANY, "assumed, as there is no GPU here; --tflops says another"
+        return _ANY[precision], "assumed, as there is no GPU here; --tflops says another"
     name = torch.cuda.get_device_name(0)
-    peak = peak_tflops(name)
+    peak = peak_tflops(name, precision)
     if peak is None:
-        return _ANY, f"assumed, as {name} is not known here; --tflops says another"
-    return _SHARE * peak, f"assumed: {_SHARE:.0%} of the {peak} that {name} is sold with in bf16"
+        return _ANY[precision], f"assumed, as {name} is not known here; --tflops says another"
+    share = _SHARE[precision]
+    return share * peak, f"assumed: {share:.0%} of the {peak} that {name} is sold with"
 
 
-def peak_tflops(name: str) -> int | None:
+def peak_tflops(name: str, precision: Precision) -> float | None:
     """Return the TFLOP/s of a GPU by the name that CUDA gives it; None for an unknown one."""
     known = [each for each in _PEAKS if re.search(rf"\b{each}\b", name)]
-    return _PEAKS[max(known, key=len)] if known else None
+    return _PEAKS[max(known, key=len)][precision] if known else None

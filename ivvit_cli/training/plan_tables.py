@@ -49,7 +49,8 @@ def _batch(memory: Mapping[str, Any]) -> str:
 
 
 def _time(time: Mapping[str, Any], gpus: int) -> str:
-    speed = f"at {time['tflops_per_gpu']:.4g} TFLOP/s per GPU ({time['tflops_source']})"
+    speed = f"at {time['tflops_per_gpu']:.4g} TFLOP/s per GPU in {time['precision']}"
+    speed += f" ({time['tflops_source']})"
     if time["seconds"] is None:
         each = ", ".join(
             f"{name} {flops / 1e12:.4g}" for name, flops in time["flops_per_sample"].items()

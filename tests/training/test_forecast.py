@@ -68,6 +68,20 @@ def test_the_time_is_flops_over_speed(ivvit_here, recipe):
     assert time["tflops_source"] == "as given"
 
 
+def test_the_speed_is_that_of_the_precision(ivvit_here, recipe):
+    times = {
+        precision: plan(ivvit_here, recipe, f"train.precision={precision}")["time"]
+        for precision in ("auto", "bf16", "fp32")
+    }
+    assert [time["precision"] for time in times.values()] == ["bf16", "bf16", "fp32"]
+    assert times["auto"] == times["bf16"]
+    assert times["fp32"]["seconds"] > times["bf16"]["seconds"]
+    own = ivvit_here("train", "--recipe", recipe, "--dry-run", "train.precision=fp32").stdout
+    assert "TFLOP/s per GPU in fp32 (assumed" in own
+    given = ("train.precision=fp32", "--tflops", "2")
+    assert plan(ivvit_here, recipe, *given)["time"]["tflops_per_gpu"] == 2
+
+
 def test_the_plan_is_told_without_shards(ivvit_here, recipe):
     nowhere = "data.films.shards=nowhere"
     found = plan(ivvit_here, recipe, nowhere, "--memory", "80GiB", code=3)
@@ -113,4 +127,5 @@ def test_sizes_and_names_of_gpus():
         "NVIDIA GeForce RTX 4090": 165,
         "Tesla T4": None,
     }
-    assert {name: peak_tflops(name) for name in names} == names
+    assert {name: peak_tflops(name, "bf16") for name in names} == names
+    assert peak_tflops("NVIDIA A100-SXM4-80GB", "fp32") == 19.5
