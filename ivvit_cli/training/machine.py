@@ -32,8 +32,8 @@ _PEAKS: dict[str, dict[Precision, float]] = {
     "RTX 4090": {"bf16": 165, "fp32": 82.6},
     "RTX 5090": {"bf16": 210, "fp32": 104.8},
 }
-# Of that peak, what a ViT's training reaches when the loader keeps up. In fp32 it is a guess: memory
-# keeps up better with slower products.
+# Of that peak, what a ViT's training reaches when the loader keeps up. In fp32 it is a guess:
+# memory keeps up better with slower products.
 _SHARE: dict[Precision, float] = {"bf16": 0.4, "fp32": 0.7}
 _ANY: dict[Precision, float] = {"bf16": 100.0, "fp32": 20.0}  # TFLOP/s, where nothing is known
 
