@@ -7,12 +7,12 @@ from shards.convert.items import SPLITS, Item, Listing
 from shards.convert.keys import assign_keys
 from shards.convert.report import counted, some
 from shards.convert.sources.scan import (
+    file_item,
     files,
     folders,
     printable,
     relative,
     require_folder,
-    size_and_time,
 )
 from shards.errors import InputError
 from shards.manifest import Kind
@@ -76,9 +76,7 @@ def list_classes(name: str, kind: Kind, root: Path, splits: dict[str, Path]) -> 
 
 
 def _item(root: Path, path: Path, split: str, label: int) -> Item:
-    source = relative(path, root)
-    key = source.removesuffix(path.suffix)
-    return Item(key, split, label, source, *size_and_time(path), path=path)
+    return file_item(root, path, split, label, relative(path, root).removesuffix(path.suffix))
 
 
 def _notes(root: Path, splits: dict[str, Path]) -> list[str]:

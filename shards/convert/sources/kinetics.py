@@ -12,7 +12,7 @@ from shards.convert.items import SPLITS, Item, Listing, Missing
 from shards.convert.keys import assign_keys
 from shards.convert.report import counted, some
 from shards.convert.sources.folders import list_classes, split_folders
-from shards.convert.sources.scan import files, folders, relative, require_folder, size_and_time
+from shards.convert.sources.scan import file_item, files, folders, relative, require_folder
 from shards.errors import InputError
 
 LAYOUT = (
@@ -75,20 +75,8 @@ def _from_csv(source: str, root: Path, tables: list[Path]) -> Listing:
     named = [row for table in tables for row in _rows(table)]
     rows = sorted(dict.fromkeys(named), key=lambda row: row.stem)
     classes = sorted({row.label for row in rows})
-    labels = {name: label for label, name in enumerate(classes)}
     listed = Counter(row.stem for row in rows)
-    on_disk = _videos(root)
-    items, missing = [], []
-    for row in rows:
-        path = _choose(on_disk.get(row.stem, []), row)
-        if path is None:
-            missing.append(Missing(f"{row.label}/{row.stem}", row.split))
-        else:
-            found = relative(path, root)
-            label = labels[row.label]
-            once = listed[row.stem] == 1
-            key = row.stem if once else f"{row.stem}_{row.split}_{row.label}"
-            items.append(Item(key, row.split, label, found, *size_and_time(path), path=path))
+    items, missing = _find(root, rows, classes, listed)
     if not items:
         raise InputError(f"{root}: holds none of the {len(missing)} listed videos", hint=LAYOUT)
     return Listing(
@@ -101,6 +89,23 @@ def _from_csv(source: str, root: Path, tables: list[Path]) -> Listing:
         notes=tuple(_notes(root, tables, listed)),
         duplicates=Counter(row.split for row in named) - Counter(row.split for row in rows),
     )
+
+
+def _find(
+    root: Path, rows: list[_Row], classes: list[str], listed: Counter[str]
+) -> tuple[list[Item], list[Missing]]:
+    """Return the listed videos that are on the disk, and those that are not."""
+    labels = {name: label for label, name in enumerate(classes)}
+    on_disk = _videos(root)
+    items, missing = [], []
+    for row in rows:
+        if path := _choose(on_disk.get(row.stem, []), row):
+            once = listed[row.stem] == 1
+            key = row.stem if once else f"{row.stem}_{row.split}_{row.label}"
+            items.append(file_item(root, path, row.split, labels[row.label], key))
+        else:
+            missing.append(Missing(f"{row.label}/{row.stem}", row.split))
+    return items, missing
 
 
 def _notes(root: Path, tables: list[Path], listed: Counter[str]) -> list[str]:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from shards.convert.items import Item
 from shards.errors import InputError
 from shards.files import open_plain
 
@@ -38,6 +39,12 @@ def size_and_time(path: Path) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return found.st_size, found.st_mtime_ns
+
+
+def file_item(root: Path, path: Path, split: str, label: int, key: str | None = None) -> Item:
+    """Return the item of a file in the dataset; its key is its name without ending, by default."""
+    key = path.stem if key is None else key
+    return Item(key, split, label, relative(path, root), *size_and_time(path), path=path)
 
 
 def read_lines(path: Path) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shards.convert.items import Item, Listing
 from shards.convert.keys import assign_keys
-from shards.convert.sources.scan import files, first_folder, relative, require_folder, size_and_time
+from shards.convert.sources.scan import file_item, files, first_folder, require_folder
 from shards.errors import InputError, UsageError
 
 LAYOUT = "expected: FOLDER/mp4/ACTIVITY_p02_r00_v02_c03.mp4, or these files in FOLDER"
@@ -64,22 +64,7 @@ def list_items(source: str, root: Path, *, protocol: str = "cs") -> Listing:
         raise UsageError(f"protocol {protocol}: use one of {', '.join(PROTOCOLS)}")
     require_folder(root, LAYOUT)
     chosen = PROTOCOLS[protocol]
-    labels = {name: label for label, name in enumerate(chosen.classes)}
-    items: list[Item] = []
-    left_out: Counter[str] = Counter()
-    for path in files(first_folder((root / "mp4", root / "Smarthome" / "mp4")) or root):
-        name = _NAME.fullmatch(path.name)
-        split = chosen.splits.get(int(name[chosen.by]), chosen.others) if name else None
-        if name is None:
-            left_out["files without a name of the dataset"] += 1
-        elif name["activity"] not in labels:
-            left_out[f"clips of {name['activity']}, which the protocol does not use"] += 1
-        elif split is None:
-            left_out[f"clips of camera {int(name['c'])}, which the protocol does not use"] += 1
-        else:
-            label = labels[name["activity"]]
-            found = relative(path, root)
-            items.append(Item(path.stem, split, label, found, *size_and_time(path), path=path))
+    items, left_out = _sort_out(root, chosen)
     if not items:
         raise InputError(f"{root}: holds no clip of the {chosen.title} protocol", hint=LAYOUT)
     return Listing(
@@ -90,6 +75,24 @@ def list_items(source: str, root: Path, *, protocol: str = "cs") -> Listing:
         items=assign_keys(items),
         notes=(f"protocol {protocol}: {chosen.title}", *_sentences(left_out)),
     )
+
+
+def _sort_out(root: Path, chosen: _Protocol) -> tuple[list[Item], Counter[str]]:
+    """Return the clips of a protocol, and how many files of what kind are none."""
+    labels = {name: label for label, name in enumerate(chosen.classes)}
+    items, left_out = list[Item](), Counter[str]()
+    for path in files(first_folder((root / "mp4", root / "Smarthome" / "mp4")) or root):
+        name = _NAME.fullmatch(path.name)
+        split = chosen.splits.get(int(name[chosen.by]), chosen.others) if name else None
+        if name is None:
+            left_out["files without a name of the dataset"] += 1
+        elif name["activity"] not in labels:
+            left_out[f"clips of {name['activity']}, which the protocol does not use"] += 1
+        elif split is None:
+            left_out[f"clips of camera {int(name['c'])}, which the protocol does not use"] += 1
+        else:
+            items.append(file_item(root, path, split, labels[name["activity"]]))
+    return items, left_out
 
 
 def _sentences(left_out: Counter[str]) -> list[str]:

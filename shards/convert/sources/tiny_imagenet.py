@@ -7,13 +7,13 @@ from shards.convert.items import Item, Listing, Missing
 from shards.convert.keys import assign_keys
 from shards.convert.report import some
 from shards.convert.sources.scan import (
+    file_item,
     files,
     folders,
     read_lines,
     relative,
     require_folder,
     require_names,
-    size_and_time,
 )
 from shards.errors import InputError
 
@@ -69,7 +69,7 @@ def _words(root: Path) -> dict[str, str]:
 
 def _train(root: Path, wnids: list[str]) -> list[Item]:
     return [
-        _item(root, path, "train", label)
+        file_item(root, path, "train", label)
         for label, wnid in enumerate(wnids)
         if (root / "train" / wnid / "images").is_dir()
         for path in files(root / "train" / wnid / "images")
@@ -87,14 +87,10 @@ def _val(root: Path, wnids: list[str]) -> tuple[list[Item], list[Missing]]:
             raise InputError(f"{table}:{number}: {wnid or 'nothing'} is not in wnids.txt")
         path = root / "val" / "images" / Path(file).name
         if path.is_file():
-            items.append(_item(root, path, "val", wnids.index(wnid)))
+            items.append(file_item(root, path, "val", wnids.index(wnid)))
         else:
             missing.append(Missing(relative(path, root), "val"))
     return items, missing
-
-
-def _item(root: Path, path: Path, split: str, label: int) -> Item:
-    return Item(path.stem, split, label, relative(path, root), *size_and_time(path), path=path)
 
 
 def _notes(root: Path, wnids: list[str]) -> list[str]:

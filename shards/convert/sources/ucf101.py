@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from shards.convert.items import Item, Listing, Missing
+from shards.convert.items import Listing, Missing
 from shards.convert.keys import assign_keys
 from shards.convert.sources.scan import (
+    file_item,
     first_folder,
     read_lines,
     relative,
     require_folder,
-    size_and_time,
 )
 from shards.errors import InputError, UsageError
 
@@ -40,8 +40,7 @@ def list_items(source: str, root: Path, *, fold: int = 1) -> Listing:
         for video, label in _entries(lists / name.format(fold), classes):
             path = videos / video
             if path.is_file():
-                found = relative(path, root)
-                items.append(Item(path.stem, split, label, found, *size_and_time(path), path=path))
+                items.append(file_item(root, path, split, label))
             else:
                 missing.append(Missing(relative(path, root), split))
     if not items:
