@@ -3,8 +3,12 @@
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
+
+from ivvit_cli.errors import RunInterrupted
+from ivvit_cli.runs import resume_command
 
 # Slurm sends SIGUSR1 before a job's time is up, when asked to (`sbatch --signal`).
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -45,3 +49,13 @@ class StopSignals:
         if not self.received:
             self.received = number
             self._on_first(signal.Signals(number).name)
+
+
+def interrupted(run: Path, number: int, iteration: int, total: int) -> RunInterrupted:
+    """Return the error that ends a run for a signal, after an iteration that is saved."""
+    return RunInterrupted(
+        f"{signal.Signals(number).name}: stopped after iteration {iteration} of {total}, "
+        "which is saved",
+        signal_number=number,
+        hint=resume_command(run),
+    )

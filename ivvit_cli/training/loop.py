@@ -1,6 +1,5 @@
 """The training loop: for each dataset in turn, clear the gradients, forward, backward, step."""
 
-import signal
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -13,14 +12,12 @@ from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_
 
-from ivvit_cli.errors import RunInterrupted
-from ivvit_cli.runs import resume_command
 from ivvit_cli.training.agreement import agree, place_seed
 from ivvit_cli.training.average import WeightAverage, averaged
 from ivvit_cli.training.distributed import Ranks, gather_all
 from ivvit_cli.training.fsdp import gathered, total_norm
 from ivvit_cli.training.guard import memory_guarded, not_finite
-from ivvit_cli.training.interrupt import StopSignals
+from ivvit_cli.training.interrupt import StopSignals, interrupted
 from ivvit_cli.training.journal import Journal, Stopwatch
 from ivvit_cli.training.optim import LearningRate, set_rate
 from ivvit_cli.training.progress import RunProgress
@@ -196,23 +193,15 @@ class Trainer:
         """After an iteration: log, validate, save and stop, as far as each is due."""
         iteration, ended = self.progress.iteration, self.progress.iteration == self.total
         if is_due(iteration, self.periods.log) or ended:
-            self._log()
+            if self.journal:
+                self.journal.logged(self.progress, self._rate)
+            self.progress.tallies.clear()
         scores = self._validate(stop) if self._validation_is_due() and not self._stop else {}
         better = [name for name in scores if self.progress.improve(name, scores[name]["top1"])]
         if is_due(iteration, self.periods.save) or ended or better or self._stop:
             self._save(scores, better)
         if self._stop:
-            name = signal.Signals(self._stop).name
-            raise RunInterrupted(
-                f"{name}: stopped after iteration {iteration} of {self.total}, which is saved",
-                signal_number=self._stop,
-                hint=resume_command(self.saver.run),
-            )
-
-    def _log(self) -> None:
-        if self.journal:
-            self.journal.logged(self.progress, self._rate)
-        self.progress.tallies.clear()
+            raise interrupted(self.saver.run, self._stop, iteration, self.total)
 
     def _validation_is_due(self) -> bool:
         iteration = self.progress.iteration
