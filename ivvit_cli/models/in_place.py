@@ -52,8 +52,8 @@ class _Write(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, frames: int, frame_map: FrameMap) -> Tensor:
         ctx.frames, ctx.map = frames, frame_map
-        # Not x, marked as changed: what a layer gives is a view under torch 2.11, and of a view that
-        # changes autograd copies the whole gradient. Nobody else reads x.
+        # Not x, marked as changed: what a layer gives is a view under torch 2.11, and of a view
+        # that changes autograd copies the whole gradient. Nobody else reads x.
         written = x.detach()
         frame_map.write(written, frames)
         return written
