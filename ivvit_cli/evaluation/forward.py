@@ -1,10 +1,11 @@
 """Forward passes of one fixed size over samples that have any number of views."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from shards.errors import EnvironmentFault
 
@@ -36,7 +37,13 @@ class ViewForward:
     """
 
     def __init__(
-        self, model: nn.Module, dataset: str, *, size: int, average: Average, bf16: bool = False
+        self,
+        model: Callable[[Tensor, str], Tensor],
+        dataset: str,
+        *,
+        size: int,
+        average: Average,
+        bf16: bool = False,
     ) -> None:
         self._model = model
         self._dataset = dataset

@@ -32,6 +32,7 @@ class Encoder(nn.Module):
         feature_dims: the widths of the features that `forward` returns.
         vote: how a head makes one of its features' logits.
         batch_norm: whether a head normalises its features over the batch.
+        by_dataset: whether features depend on the dataset, not on the input alone.
         idle: whether, with a single dataset, an update may leave parameters without gradient.
         clip_stem: the embeddings of clips, where these have their own.
     """
@@ -42,6 +43,7 @@ class Encoder(nn.Module):
         self.feature_dims: tuple[int, ...] = (vit.num_features,)
         self.vote: Voting = "mean"
         self.batch_norm = False
+        self.by_dataset = False
         self.idle = False
         self.clip_stem: ClipStem | None = None
 

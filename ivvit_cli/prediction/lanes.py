@@ -4,15 +4,39 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ivvit_cli.evaluation.forward import Average, ViewForward, pass_size
 from ivvit_cli.evaluation.protocol import most_views
+from ivvit_cli.models import JointModel
+from ivvit_cli.models.heads import head_key
 from ivvit_cli.prediction.files import MediaFile
 from ivvit_cli.prediction.heads import Head, Reading
 from ivvit_cli.prediction.reader import Prediction
 from shards.manifest import Kind
 from shards.stream.views import Views
+
+
+class _SharedEncoder:
+    """A model for heads that are shown the same passes in the same order: features are made once.
+
+    Args:
+        datasets: the heads; the first is shown a pass before the others.
+    """
+
+    def __init__(self, model: JointModel, datasets: Sequence[str]) -> None:
+        self._model = model
+        self._waiting = {name: deque[tuple[Tensor, ...]]() for name in datasets[1:]}
+
+    def __call__(self, x: Tensor, dataset: str) -> Tensor:
+        if dataset in self._waiting:
+            features = self._waiting[dataset].popleft()
+        else:
+            features = self._model.encoder(x, dataset)
+            for waiting in self._waiting.values():
+                waiting.append(features)
+        logits: Tensor = self._model.heads[head_key(dataset)](features)
+        return logits
 
 
 class Lane:
@@ -50,7 +74,7 @@ class Lane:
 
 
 def open_lanes(
-    model: nn.Module,
+    model: JointModel,
     files: Iterable[MediaFile],
     heads: Sequence[Head],
     *,
@@ -68,7 +92,20 @@ def open_lanes(
     lanes = []
     for kind, count in Counter(file.kind for file in files if file.kind).items():
         rows = pass_size(batch, count * most_views(kind, views)) if counted else batch
+        shared = _share(model, heads, kind)
         for head in heads:
-            forward = ViewForward(model, head.name, size=rows, average=average, bf16=bf16)
+            forward = ViewForward(
+                shared[head.name], head.name, size=rows, average=average, bf16=bf16
+            )
             lanes.append(Lane(head, kind, forward, average, pad=counted))
     return lanes
+
+
+def _share(model: JointModel, heads: Sequence[Head], kind: Kind) -> dict[str, _SharedEncoder]:
+    """Return what runs the passes of each head, the same for those that read a kind alike."""
+    groups: dict[object, list[str]] = {}
+    for head in heads:
+        alike = head.name if model.encoder.by_dataset else head.readings[kind]
+        groups.setdefault(alike, []).append(head.name)
+    shared = [(names, _SharedEncoder(model, names)) for names in groups.values()]
+    return {name: encoder for names, encoder in shared for name in names}

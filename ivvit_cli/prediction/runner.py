@@ -5,10 +5,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
-from torch import nn
 
 from ivvit_cli.evaluation.forward import Average
 from ivvit_cli.evaluation.runner import evaluation_mode
+from ivvit_cli.models import JointModel
 from ivvit_cli.prediction.files import MediaFile
 from ivvit_cli.prediction.heads import Head
 from ivvit_cli.prediction.lanes import Lane, open_lanes
@@ -21,7 +21,7 @@ _PATIENCE = 10.0  # seconds that a window waits for others, while more are read
 
 
 def predict(
-    model: nn.Module,
+    model: JointModel,
     files: Sequence[MediaFile],
     heads: Sequence[Head],
     *,
@@ -38,7 +38,8 @@ def predict(
     """Score files with every head given; each is handed out as soon as it and those before are.
 
     A file goes through the code that evaluates a sample of shards: the files of a split, in its
-    order, get the very scores of that split. A file that cannot be read ends with its error.
+    order, get the very scores of that split. Heads that read a file alike share its features, but
+    where these depend on the dataset. A file that cannot be read ends with its error.
 
     Args:
         bf16: run the model under bf16 autocast.

@@ -174,7 +174,7 @@ def test_a_prediction_does_not_wait_for_all_that_follow(made, monkeypatch, batch
         windows=Windows(1, 0.5), device="cpu",
     )  # fmt: skip
     passes = []
-    hook = model.register_forward_hook(lambda *_: passes.append(1))
+    hook = model.encoder.register_forward_hook(lambda *_: passes.append(1))
     assert next(predictions).path == image
     early = len(passes)
     assert torch.is_grad_enabled()

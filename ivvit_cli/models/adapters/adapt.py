@@ -47,7 +47,13 @@ class AdapterWeights(NamedTuple):
 
 
 class AdapterBank(nn.Module):
-    """The adapters of a whole ViT."""
+    """The adapters of a whole ViT.
+
+    Attributes:
+        by_dataset: whether their weights depend on the dataset.
+    """
+
+    by_dataset = False
 
     def weights(self, block: int, dataset: str) -> dict[str, AdapterWeights]:
         """Return the tensors of a block's adapters, by their place."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ivvit_cli.errors import UsageError
+from ivvit_cli.models.adapters.adapt import AdapterBank
 from ivvit_cli.models.encoder import Encoder
 from ivvit_cli.models.heads import head_key
 
@@ -65,6 +66,8 @@ class AdaptedEncoder(Encoder):
             for name in datasets:
                 self.adapters[head_key(name)] = self._make([name])
         self.feature_dims = self._dims(next(iter(self._sets())))
+        banks = (module for module in self.modules() if isinstance(module, AdapterBank))
+        self.by_dataset = self.owner != "shared" or any(bank.by_dataset for bank in banks)
 
     def forward(self, x: Tensor, dataset: str) -> Features:
         """Encode images (B, 3, H, W) or clips (B, T, 3, H, W) into features (B, D_i)."""

@@ -26,6 +26,8 @@ class HyperformerAdapters(AdapterBank):
         UsageError: the blocks are not of one width, as a Hiera's.
     """
 
+    by_dataset = True
+
     def __init__(
         self,
         blocks: Sequence[Mapping[str, Shape]],
