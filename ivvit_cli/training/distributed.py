@@ -52,8 +52,8 @@ def own_device(ranks: Ranks, wanted: str) -> torch.device:
     """
     device = choose_device(None if wanted == "auto" else wanted)
     if device.type == "cuda":
-        if ranks.world > 1:
-            device = choose_device(f"cuda:{ranks.local}")
+        number = ranks.local if ranks.world > 1 else device.index or 0
+        device = choose_device(f"cuda:{number}")  # set_device refuses one without a number
         torch.cuda.set_device(device)
     return device
 
