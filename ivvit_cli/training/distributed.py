@@ -1,5 +1,6 @@
 """The processes of one run: who they are, what they agree on, and what happens when one is lost."""
 
+import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import distributed
 
-from ivvit_cli.errors import IvvitError
+from ivvit_cli.errors import IvvitError, RunInterrupted
 from ivvit_cli.evaluation.device import choose_device
 
 Value = TypeVar("Value")
@@ -72,15 +73,24 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[None]:
     distributed.init_process_group(backend, timeout=_PATIENCE)
     try:
         yield
-    except RuntimeError as error:
-        if not any(sign in str(error).lower() for sign in _SIGNS_OF_LOSS):
+    except RunInterrupted:  # which all have agreed on
+        distributed.destroy_process_group()
+        raise
+    except Exception as error:
+        # To take nccl down waits for the others, and they wait for this process in a collective.
+        atexit.register(os._exit, error.exit_code if isinstance(error, IvvitError) else 1)
+        if not (isinstance(error, RuntimeError) and _is_loss(error)):
             raise
         raise IvvitError(
             f"process {ranks.rank} of {ranks.world} stops: another one ended or hangs",
             hint="its own message says why; --resume goes on from the last checkpoint, if any",
         ) from error
-    finally:
+    else:
         distributed.destroy_process_group()
+
+
+def _is_loss(error: RuntimeError) -> bool:
+    return any(sign in str(error).lower() for sign in _SIGNS_OF_LOSS)
 
 
 def sum_over(ranks: Ranks, values: torch.Tensor) -> torch.Tensor:

@@ -7,9 +7,12 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch import distributed
 from workers import launch, launch_world, outcome, train, wait
 
 from ivvit_cli import runs
+from ivvit_cli.errors import InputError
+from ivvit_cli.training.distributed import joined, ranks_of_environment, sum_over
 
 pytest_plugins = ["training_fixtures"]
 
@@ -174,6 +177,23 @@ def test_a_lost_process_ends_the_others(recipe, tmp_path):
     last = run.with_suffix(".err").read_text().splitlines()[-1]
     assert last == "process 0 of 2 stops: another one ended or hangs"
     assert runs.read_meta(runs.find_checkpoint(run))
+
+
+def test_a_process_that_fails_ends_without_the_others(tmp_path):
+    """As nccl's end waits for them; exit handlers, not run here, end what is left of it."""
+    assert wait(*launch_world(fail_alone, world=2), seconds=30) == [1, 3]
+
+
+def fail_alone():
+    def wait_for_ever():
+        raise AssertionError("the others are not asked")
+
+    distributed.destroy_process_group = wait_for_ever
+    ranks = ranks_of_environment()
+    with joined(ranks, torch.device("cpu")):
+        if ranks.rank:
+            raise InputError("a sample cannot be read")
+        sum_over(ranks, torch.zeros(1))
 
 
 def train_for_long(recipe, run):
