@@ -1,12 +1,16 @@
 """timm's attention, with fewer copies in its backward pass."""
 
+from collections.abc import Sequence
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from timm.layers import Attention
 from torch import Tensor
 
 from ivvit_cli.models.in_place import views
+
+_MOST = 2**31  # gradients of queries in flash attention, which counts them in 32 bits
 
 
 class LeanAttention(Attention):  # type: ignore[misc]  # timm is not typed
@@ -32,6 +36,12 @@ class LeanAttention(Attention):  # type: ignore[misc]  # timm is not typed
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Return what the heads give, (B, heads, N, head width)."""
+        if not q.is_cuda or len(q) <= (most := most_on_cuda(q.shape)):
+            return self._attend(q, k, v)
+        some = zip(*(torch.split(x, most) for x in (q, k, v)), strict=True)
+        return torch.cat([self._attend(*each) for each in some])
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         dropout = self.attn_drop.p if self.training else 0.0
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=self.scale)
 
@@ -42,6 +52,15 @@ class LeanAttention(Attention):  # type: ignore[misc]  # timm is not typed
             out = out * self.gate(x).sigmoid()
         projected: Tensor = self.proj_drop(self.proj(out))
         return projected
+
+
+def most_on_cuda(queries: Sequence[int]) -> int:
+    """Return how much of the batch of queries (B, heads, N, head width) may attend at once.
+
+    Flash attention's backward pass holds those of 128 tokens and 32 channels at least.
+    """
+    _, heads, tokens, width = queries
+    return max(_MOST // (heads * (-(-tokens // 128) * 128) * max(width, 32)), 1)
 
 
 def _split(qkv: Tensor, heads: int) -> tuple[Tensor, ...]:
