@@ -1,6 +1,8 @@
 """Compiled blocks, and how many compilations they may take."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ivvit_cli.models import JointModel
 
@@ -28,7 +30,9 @@ class Compilations:
         )
 
 
-def compile_blocks(model: JointModel, passes: int, backend: str = "inductor") -> Compilations:
+def compile_blocks(
+    model: JointModel, passes: int, backend: str | Callable[..., Any] = "inductor"
+) -> Compilations:
     """Compile each block for itself: short compilations, of which equal blocks share one.
 
     Args:
@@ -43,6 +47,8 @@ def compile_blocks(model: JointModel, passes: int, backend: str = "inductor") ->
     expected = (len({repr(stage) for stage in stages}) + frozen) * passes
     # Beyond the limit, blocks would run uncompiled and nobody would hear of it.
     config.recompile_limit = max(config.recompile_limit, 2 * expected)
+    # It would cut a block in pieces of 25 MB, so that gradients travel sooner: a block is one.
+    config.optimize_ddp = False
     for stage in stages:
         stage.compile(dynamic=False, backend=backend)
     return Compilations(expected, _graphs())

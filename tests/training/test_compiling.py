@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 import torch
 from tiny_runs import MODEL
+from torch import distributed
+from torch._dynamo.testing import CompileCounter
+from torch.nn.parallel import DistributedDataParallel
 
 from ivvit_cli.models import JointModel, build_model
 from ivvit_cli.training.compiling import Compilations, compile_blocks
@@ -71,6 +74,20 @@ def test_compiled_adapters_have_the_gradients_of_others() -> None:
         grads.append([p.grad for p in model.parameters() if p.requires_grad])
     for one, other in zip(*grads, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_blocks_stay_whole_where_gradients_travel_in_buckets() -> None:
+    torch.compiler.reset()
+    args = MODEL["backbone_args"] | {"depth": 1, "embed_dim": 192}  # of more than a first bucket
+    model = build_model({**MODEL, "backbone_args": args}, {"a": 2})
+    graphs = CompileCounter()
+    compile_blocks(model, 1, graphs)
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        DistributedDataParallel(model.train())(CLIPS, "a").sum().backward()
+    finally:
+        distributed.destroy_process_group()
+    assert graphs.frame_count == 1
 
 
 def test_dropped_paths_are_as_many_compiled_as_not() -> None:
