@@ -11,6 +11,8 @@ from shards.stream.loader import Batch
 
 LIMIT = 3  # bad updates in a row that end a run
 _SHOWN = 8  # sample keys in a message
+# Of the CPU's allocator, of CUDA outside torch's own, and of cuBLAS, cuDNN and NCCL.
+_SIGNS_OF_FULL_MEMORY = ("can't allocate memory", "out of memory", "alloc_failed")
 
 
 @dataclass
@@ -68,7 +70,7 @@ def memory_guarded(batches: Mapping[str, Batch], accumulate: int) -> Iterator[No
 def _is_full(error: Exception) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return "can't allocate memory" in str(error)  # the CPU allocator's RuntimeError
+    return any(sign in str(error).lower() for sign in _SIGNS_OF_FULL_MEMORY)
 
 
 def _size(batch: Batch) -> str:
