@@ -4,10 +4,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import clean_environment
+
+from bench.gpu.clock import Clock
+from bench.gpu.measure import Measurement
+from bench.gpu.sizes import TINY
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,6 +41,23 @@ def test_it_measures_every_row_and_writes_its_files(tmp_path: Path) -> None:
     for name in ("TokenShift over plain", "MSCA-KV over plain", "MSCA-pKV over plain"):
         assert {(name, False), (name, True)} <= set(ratios)
     assert "This ran on no GPU" in (tmp_path / "try.md").read_text()
+
+
+def test_a_measurement_that_fails_or_is_late_is_told_and_left_out() -> None:
+    split: Any = None
+    task = Measurement(TINY, Clock(torch.device("cpu"), 0, 0), split, 1.0)
+
+    def fail(batch: int) -> dict[str, Any]:
+        raise RuntimeError("Failed to find C compiler.\nPlease specify via CC")
+
+    assert task._tried("compiled", 2, fail) is None
+    assert task._tried("eager", 2, lambda batch: {"batch": batch}) == {"batch": 2}
+    task.started -= TINY.budget + 1
+    assert task._tried("more", 2, fail) is None
+    assert task.skipped == [
+        "compiled: RuntimeError: Failed to find C compiler. Please specify via CC",
+        "more: 400 seconds are over",
+    ]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

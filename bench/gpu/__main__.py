@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def measure(sizes: Sizes, device: torch.device) -> dict[str, Any]:
         rows, ratios = [], []
         for row in task.rows():
             rows.append(told(row))
-        for row in (*task.overheads(), *task.peers(), task.attention_over_time()):
+        for row in chain(task.overheads(), task.peers(), task.attention_over_time()):
             ratios.append(told(row))
     return {
         "surroundings": surroundings(device),

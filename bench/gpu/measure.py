@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
@@ -22,6 +22,8 @@ from shards.stream.loader import Batch
 from shards.stream.reader import Split
 
 Row = dict[str, Any]
+
+_REASON = 200  # characters of an error
 
 
 @dataclass
@@ -65,14 +67,14 @@ class Measurement:
     ) -> Iterator[Row]:
         what = f"{'training' if training else 'inference'}, {frames} frames, from {source}"
         what += ", compiled" if compiled else ", eager"
-        if self._is_late(what):
-            return
-        self.clock.forget_memory()
         measure = self._from_shards if source != "memory" else self._from_memory
-        found = fitting(
+        found = self._tried(
+            what,
             self.sizes.clips[frames],
             lambda batch: measure(bench, frames, batch, training, decoder),
         )
+        if found is None:
+            return
         flops = clip_flops(self.sizes, frames)[training] * found["clips_per_second"] / 1e12
         found |= {"tflops": flops, "share_of_ceiling": flops / self.ceiling}
         yield {"what": what} | found | {"peak_gb": self.clock.peak_memory()}
@@ -116,13 +118,11 @@ class Measurement:
         """Yield how many times a plain ViT's step a temporal model's takes, forward + backward."""
         frames = next(iter(self.sizes.clips))
         for compiled in (False, True):
-            if self._is_late(f"overheads, {'compiled' if compiled else 'eager'}"):
-                return
             plain = ours(self.sizes, self.device, PLAIN, compiled=compiled)
             for name, temporal in OVER.items():
                 other = ours(self.sizes, self.device, temporal, compiled=compiled)
-                yield {"what": f"{name} over plain", "compiled": compiled} | self._paired(
-                    {"slow": other, "fast": plain}, frames
+                yield from self._paired(
+                    f"{name} over plain", compiled, {"slow": other, "fast": plain}, frames
                 )
 
     def peers(self) -> Iterator[Row]:
@@ -135,16 +135,19 @@ class Measurement:
             return
         temporal = {"kind": "divided", "frames": frames}
         for compiled in (False, True):
-            if self._is_late(f"TimeSformer, {'compiled' if compiled else 'eager'}"):
-                return
             mine = ours(self.sizes, self.device, temporal, compiled=compiled)
-            yield {"what": "TimeSformer over Hugging Face's", "compiled": compiled} | self._paired(
-                {"slow": peer, "fast": mine}, frames
+            yield from self._paired(
+                "TimeSformer over Hugging Face's", compiled, {"slow": peer, "fast": mine}, frames
             )
 
-    def attention_over_time(self) -> Row:
-        """Return how many times faster attention over time is by products than by SDPA's choice."""
-        frames, batch = next(iter(self.sizes.clips.items()))
+    def attention_over_time(self) -> Iterator[Row]:
+        """Yield how many times faster attention over time is by products than by SDPA's choice."""
+        frames, clips = next(iter(self.sizes.clips.items()))
+        what = "attention over time: SDPA's choice over products"
+        if found := self._tried(what, clips, partial(self._attention_over_time, frames)):
+            yield {"what": what} | found
+
+    def _attention_over_time(self, frames: int, batch: int) -> Row:
         heads, width = self.sizes.peer["heads"], self.sizes.peer["width"]
         patches = (self.sizes.size // 16) ** 2
         shape = (batch, patches * heads, frames, width // heads)
@@ -161,10 +164,12 @@ class Measurement:
         ratios = [
             self.clock.rate(by_products) / self.clock.rate(attend) for _ in range(self.sizes.rounds)
         ]
-        return {"what": "attention over time: SDPA's choice over products"} | _spread(ratios)
+        return _spread(ratios)
 
-    def _paired(self, benches: Mapping[str, Bench], frames: int) -> Row:
-        """Return the ratio of two models' times per step, in turns."""
+    def _paired(
+        self, what: str, compiled: bool, benches: Mapping[str, Bench], frames: int
+    ) -> Iterator[Row]:
+        """Yield the ratio of two models' times per step, in turns."""
 
         def measure(batch: int) -> Row:
             held = self._batch(frames, batch)
@@ -178,7 +183,22 @@ class Measurement:
             ratios = [a / b for a, b in zip(rates["fast"], rates["slow"], strict=True)]
             return {"batch": batch} | _spread(ratios)
 
-        return fitting(max(self.sizes.clips[frames] // 4, 1), measure)
+        mode = "compiled" if compiled else "eager"
+        found = self._tried(f"{what}, {mode}", max(self.sizes.clips[frames] // 4, 1), measure)
+        if found is not None:
+            yield {"what": what, "compiled": compiled} | found
+
+    def _tried(self, what: str, batch: int, measure: Callable[[int], Row]) -> Row | None:
+        """Return what fits of a measurement; of one that is late or fails, note the reason."""
+        if self._is_late(what):
+            return None
+        try:
+            self.clock.forget_memory()
+            return fitting(batch, measure)
+        except RuntimeError as error:  # a compiler that is not there, a kernel that refuses
+            reason = " ".join(str(error).split())
+            self.skipped.append(f"{what}: {type(error).__name__}: {reason[:_REASON]}")
+            return None
 
     def _batch(self, frames: int, batch: int) -> Batch:
         """Return one decoded batch on the device."""

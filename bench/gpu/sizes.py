@@ -33,7 +33,7 @@ class Sizes:
     shape: tuple[int, int]
     peer: dict[str, int]
     backend: str = "inductor"
-    budget: float = 440.0
+    budget: float = 400.0
     classes: int = field(default=400, kw_only=True)
 
 
