@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+import simplejpeg
 import torch
 from torch import Tensor
 
@@ -38,8 +40,8 @@ class DeviceDecoder:
             default nvJPEG, through torchcodec.
 
     Raises:
-        EnvironmentFault: the device is no GPU or torchcodec is not there, and nothing else was
-            given that decodes.
+        EnvironmentFault: the device is no GPU, torchcodec is not there or decodes nothing, and
+            nothing else was given that decodes.
     """
 
     def __init__(self, device: torch.device | str, decode_jpegs: DecodeJpegs | None = None) -> None:
@@ -113,7 +115,15 @@ def _nvjpeg(device: torch.device) -> DecodeJpegs:
             f"frames cannot be decoded on a GPU: torchcodec cannot be loaded: {reason}",
             hint="pip install 'ivvit[gpu]', or loader.decode=cpu",
         ) from None
-    return partial(decode_jpeg, mode="RGB", device=device)
+    decode = partial(decode_jpeg, mode="RGB", device=device)
+    try:  # here, as what it refuses later is left to the CPU, slowly and without a word
+        decode([simplejpeg.encode_jpeg(np.zeros((16, 16, 3), np.uint8))])
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise EnvironmentFault(
+            f"frames cannot be decoded on a GPU: nvJPEG fails: {reason}", hint="loader.decode=cpu"
+        ) from None
+    return decode
 
 
 def read_draws(split: Split, draws: Draws) -> list[list[Encoded]]:

@@ -142,6 +142,15 @@ def test_a_gpu_is_needed():
         DeviceDecoder("cpu")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_decoder_that_decodes_nothing_is_no_decoder():
+    """It would leave all to the CPU, one frame after the other."""
+    pytest.importorskip("torchcodec.decoders", reason="needs torchcodec")
+    with pytest.raises(EnvironmentFault, match="nvJPEG fails") as caught:
+        DeviceDecoder("cuda")
+    assert caught.value.hint == "loader.decode=cpu"
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_nvjpeg_gives_nearly_the_pixels_of_the_cpu(videos):
     decoder = DeviceDecoder("cuda")
