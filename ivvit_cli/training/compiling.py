@@ -1,9 +1,14 @@
 """Compiled blocks, and how many compilations they may take."""
 
+import os
+import shutil
+import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from ivvit_cli.errors import EnvironmentFault
 from ivvit_cli.models import JointModel
 
 
@@ -38,8 +43,14 @@ def compile_blocks(
     Args:
         passes: how many kinds of passes there are: a dataset in training, or in validation.
         backend: of `torch.compile`.
+
+    Raises:
+        EnvironmentFault: the backend is inductor, and what it compiles with is not there.
     """
     from torch._dynamo import config  # a second of imports
+
+    if backend == "inductor":
+        _check_compiler(on_cuda=next(model.parameters()).is_cuda)
 
     stages = model.encoder.stages()
     # The first beside a frozen backbone is of a kind of its own: its input has no gradient.
@@ -52,6 +63,22 @@ def compile_blocks(
     for stage in stages:
         stage.compile(dynamic=False, backend=backend)
     return Compilations(expected, _graphs())
+
+
+def _check_compiler(*, on_cuda: bool) -> None:
+    """Refuse a machine that lacks what inductor needs, which would say so at great length."""
+    variable, usual = ("CC", "gcc clang") if on_cuda else ("CXX", "g++ clang++")
+    if not any(map(shutil.which, os.environ.get(variable, usual).split())):
+        raise EnvironmentFault(
+            f"train.compile needs a compiler: {os.environ.get(variable, usual)} is not there",
+            hint="install gcc and g++, or train.compile=false",
+        )
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    if not header.exists():
+        raise EnvironmentFault(
+            f"train.compile needs the headers of Python: {header} is not there",
+            hint="install python3-dev, or train.compile=false",
+        )
 
 
 def _graphs() -> int:

@@ -1,5 +1,7 @@
 """Blocks share their compilations, and what is compiled beyond need is said."""
 
+import sysconfig
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from torch import distributed
 from torch._dynamo.testing import CompileCounter
 from torch.nn.parallel import DistributedDataParallel
 
+from ivvit_cli.errors import EnvironmentFault
 from ivvit_cli.models import JointModel, build_model
 from ivvit_cli.training.compiling import Compilations, compile_blocks
 
@@ -99,3 +102,19 @@ def test_dropped_paths_are_as_many_compiled_as_not() -> None:
         kept = run(ones)
         assert kept.unique().tolist() == pytest.approx([0, 1 / 0.9])
         assert kept.mean().item() == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("there", "fault"), [([], "needs a compiler"), (["g++"], "needs the headers of Python")]
+)
+def test_without_a_compiler_one_line_says_so(
+    there: list[str], fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in there:
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
+    with pytest.raises(EnvironmentFault, match=fault):
+        compiled(1, "inductor")
