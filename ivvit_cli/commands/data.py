@@ -77,10 +77,12 @@ def show(
       ivvit data show data/ucf101 --split test -n 60 -o ucf.png
       ivvit data show s3://bucket/shards/ucf101 -o ucf.png
     """
+    from ivvit_cli.meant import require_shards
     from shards.convert.folder import CONTACT_SHEET
     from shards.stream.dataset import open_dataset
     from shards.urls import is_url
 
+    require_shards(folder)
     dataset = open_dataset(folder)
     info = dataset.info
     name = split or next(iter(info.splits))
@@ -107,6 +109,7 @@ def verify(folder: Folder, as_json: Json = False) -> None:
       ivvit data verify data/ucf101
       ivvit data verify data/ucf101 --json
     """
+    from ivvit_cli.meant import require_shards
     from ivvit_cli.sharding import next_command
     from shards.convert.report import counted
     from shards.convert.verify import verify as check
@@ -117,6 +120,7 @@ def verify(folder: Folder, as_json: Json = False) -> None:
             f"{folder}: verify reads folders of this machine",
             hint="what is fetched from a URL is checked as it comes; to check all, copy it here",
         )
+    require_shards(folder)
     with console.progress("verify", None, "shards") as bar:
         report = check(Path(folder), on_progress=lambda _, total: bar.advance(total=total))
     if as_json:

@@ -139,3 +139,19 @@ def test_only_the_options_that_count_are_shown(ivvit, shards: Path) -> None:
     images = ivvit("data", "show", shards / "pets", "-o", "b.png").stderr
     assert ("quality 3" in videos, "layout mjpg" in videos) == (True, True)
     assert ("quality" in images, "layout" in images, "shard_size" in images) == (False, False, True)
+
+
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_the_folder_that_may_be_meant_is_named(ivvit_here, shards: Path, command: str) -> None:
+    def hint(place: object) -> str:
+        done = ivvit_here("data", command, place)
+        assert (done.code, f"error: {place}: no such folder of shards" in done.stderr) == (3, True)
+        return done.stderr.partition("hint: ")[2]
+
+    close = "did you mean data/clips? otherwise: ivvit data ls\n"
+    assert hint("clips-") == hint("data/clip") == close
+    (shards / "clips").rename(shards / "cifar100")
+    assert hint("data/clip") == hint("data/cifar10") == "ivvit data ls\n"
+    assert hint("cifar100") == "did you mean data/cifar100? otherwise: ivvit data ls\n"
+    (shards / "cifar100/dataset.json").unlink()
+    assert hint("cifar100") == "ivvit data ls\n"
