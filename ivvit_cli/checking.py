@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ivvit_cli.errors import EnvironmentFault
+from ivvit_cli.meant import hint_at_shards
 from ivvit_cli.models import JointModel, build_model, load_weights
 from ivvit_cli.models.weights import is_remote, load_parts
 from ivvit_cli.training.data import DataSpec, open_sources, shard_command
@@ -46,7 +47,8 @@ def what_lacks(job: Job, found: Mapping[str, Any]) -> list[str]:
     weights = (found["weights"], *found["parts"].values())
     hints = [f"{each['detail']}: {each['hint']}" for each in weights if each["state"] != "good"]
     missing = (name for name in job.data if found["datasets"][name]["state"] != "good")
-    return hints + [shard_command(name, job.data[name]) for name in missing]
+    specs = ((name, job.data[name]) for name in missing)
+    return hints + [hint_at_shards(spec.folder, shard_command(name, spec)) for name, spec in specs]
 
 
 def _check_dataset(dataset: str, spec: DataSpec, cache: dict[str, str | None]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ivvit_cli.errors import InputError, UsageError
 from ivvit_cli.evaluation.protocol import clip_arguments
+from ivvit_cli.meant import hint_at_shards
 from ivvit_cli.training.schedule import JointSchedule
 from shards.convert.sources import SOURCES
 from shards.manifest import DATASET_FILE
@@ -110,9 +111,10 @@ def _is_there(spec: DataSpec) -> bool:
 def _how_to_get(name: str, spec: DataSpec) -> str:
     inside = Path(spec.shards).parts[:1] == ("data",)
     below = ", or IVVIT_DATA=DIR in place of data/" if inside else ""
-    return (
+    return hint_at_shards(
+        spec.folder,
         f"make them: {shard_command(name, spec)}; "
-        f"or say where they are: data.{name}.shards=DIR{below}"
+        f"or say where they are: data.{name}.shards=DIR{below}",
     )
 
 

@@ -111,6 +111,18 @@ def test_check_names_the_layout_of_one_s_own_data(ivvit_here: Ivvit) -> None:
     assert "ivvit shard videofolder SRC -o b\n" in done.stderr
 
 
+def test_shards_of_a_close_name_are_named_first(ivvit_here: Ivvit, tmp_path: Path) -> None:
+    make_shards("imagefolder", _pictures(tmp_path), tmp_path / "data/my-photos")
+    others = ("data.cifar100=null", "data.tiny-imagenet=null", "data.ucf101=null")
+    own = ("iv-vit-small", *others, "data.a={shards: data/my-photo, batch: 1}")
+    make = "ivvit shard imagefolder SRC -o data/my-photo"
+    meant = "did you mean data/my-photos? otherwise: "
+    checked = ivvit_here("recipe", "check", *own)
+    assert checked.stderr == f"before training: {meant}{make}\n"
+    trained = ivvit_here("train", "--recipe", *own)
+    assert (trained.code, f"hint: {meant}make them: {make}; or say" in trained.stderr) == (3, True)
+
+
 def test_check_suggests_training_when_it_can_start(ivvit_here: Ivvit, tmp_path: Path) -> None:
     make_shards("imagefolder", _pictures(tmp_path), tmp_path / "data/cifar100")
     others = ("data.cifar100.split=val", "data.ucf101=null", "data.tiny-imagenet=null")
