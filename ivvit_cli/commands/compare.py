@@ -54,17 +54,29 @@ def compare(
 def _print_evaluations(
     runs: list[str], evaluations: dict[str, list[dict[str, Any] | None]]
 ) -> None:
-    columns = ["run", "top-1", "95 %", "samples", "less the first", "95 %", "p"]
+    columns = ["run", "top-1", "95 %", "samples", "change", "95 %", "p"]
     rows = {
         name: [(run, *_cells(entry)) for run, entry in zip(runs, entries, strict=True)]
         for name, entries in evaluations.items()
     }
-    if console.out.is_terminal:  # which is seldom wide enough for the names beside the figures
-        for name, lines in rows.items():
-            console.table(name, columns, lines)
+    if not console.out.is_terminal:
+        joined = [(name, *line) for name, lines in rows.items() for line in lines]
+        console.table("Accuracy", ["evaluation", *columns], joined)
         return
-    joined = [(name, *line) for name, lines in rows.items() for line in lines]
-    console.table("Accuracy", ["evaluation", *columns], joined)
+    # A terminal is seldom wide enough for names and whole paths beside the figures.
+    short = _short(runs)
+    alone = [name for name, entries in evaluations.items() if len([*filter(None, entries)]) == 1]
+    for name, lines in rows.items():
+        if name not in alone:
+            console.table(name, columns, [(short[run], *cells) for run, *cells in lines])
+    if alone:
+        console.say(f"evaluated for one run only: {', '.join(alone)}")
+
+
+def _short(runs: list[str]) -> dict[str, str]:
+    """Return the runs' names, with their folders only where names alone are the same."""
+    names = {run: Path(run).name for run in runs}
+    return names if len(set(names.values())) == len(names) else {run: run for run in runs}
 
 
 def _cells(entry: dict[str, Any] | None) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ Overrides = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
+_WIDE = 120  # columns of a terminal that holds a recipe in two lines
+
 
 def ls(
     pattern: Annotated[
@@ -55,12 +57,16 @@ def ls(
     if as_json:
         console.print_json(entries)
         return
-    rows = [
-        (entry["name"], ", ".join(entry["datasets"]), entry["temporal"], entry["description"])
-        for entry in entries
-    ]
-    console.table("Recipes", ["name", "datasets", "temporal", "description"], rows)
-    console.next_step("ivvit recipe show NAME, or ivvit train --recipe NAME")
+    columns = ["name", "datasets", "temporal", "description"]
+    if console.out.is_terminal and console.out.width < _WIDE:
+        columns = ["name", "description"]
+    rows = [[_cell(entry[column]) for column in columns] for entry in entries]
+    console.table("Recipes", columns, rows)
+    console.next_step("ivvit recipe show NAME, or ivvit train --recipe NAME; small: iv-vit-small")
+
+
+def _cell(value: str | list[str]) -> str:
+    return value if isinstance(value, str) else ", ".join(value)
 
 
 def _list_costs(names: Sequence[str], as_json: bool) -> None:

@@ -100,7 +100,8 @@ def _new(
     from ivvit_cli.training.session import Session
 
     if places:
-        raise UsageError(f"{places[0]}: not of the form key=value", hint="or is --resume missing?")
+        what = "resume" if places[0].is_dir() else "recipe"
+        raise UsageError(f"{places[0]}: not of the form key=value", hint=f"is --{what} missing?")
     if name is None:
         raise UsageError("which recipe? there is no --recipe", hint="ivvit recipe ls")
     recipe = load_recipe(name, overrides)
@@ -151,6 +152,9 @@ def _plan(session: Any, target: dict[str, Any], as_json: bool) -> None:
     else:
         print_plan(plan)
     if fault:
+        console.say(
+            "samples and epochs take all shards; `ivvit recipe check` lists what is lacking"
+        )
         raise fault
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ivvit_cli.config.overrides import suggest
+from ivvit_cli.config.overrides import suggest_one
 from ivvit_cli.config.tree import Tree, merge, read_tree
 from ivvit_cli.config.yamlio import MAX_BYTES
 from ivvit_cli.errors import RecipeError
@@ -21,9 +21,10 @@ def find_recipe(name: str, folder: Path | None = None) -> Path:
         return path
     if name.removesuffix(".yaml") in shipped:
         return shipped[name.removesuffix(".yaml")]
+    hint = "ivvit recipe ls names the shipped recipes"
     if "/" in name or path.suffix in (".yaml", ".yml"):
-        raise RecipeError(f"{path}: no such file", hint="ivvit recipe ls names the shipped recipes")
-    raise RecipeError(f"no recipe {name!r}{suggest(name, shipped, 'recipes')}")
+        raise RecipeError(f"{path}: no such file", hint=hint)
+    raise RecipeError(f"no recipe {name!r}{suggest_one(name, shipped)}", hint=hint)
 
 
 def read_recipe(path: Path) -> Tree:

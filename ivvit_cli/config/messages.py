@@ -93,8 +93,10 @@ def _describe(
     first = details[0]
     match first["type"]:
         case "extra_forbidden":
-            allowed = _allowed_keys(path[:-1], value, root)
-            return f"unknown key{suggest(str(path[-1]), allowed, 'keys')}"
+            allowed, key = _allowed_keys(path[:-1], value, root), str(path[-1])
+            if places := _places(key, root):
+                return f"unknown key here — did you mean {' or '.join(places)}?"
+            return f"unknown key{suggest(key, allowed, 'keys')}"
         case "missing":
             return "the list is too short" if isinstance(path[-1], int) else "is missing"
         case "union_tag_not_found":
@@ -135,6 +137,16 @@ def _show(value: Any) -> str:
 
 def _allowed_keys(path: Path, value: Any, root: type[BaseModel]) -> list[str]:
     return [key for section in _sections(path, value, root) for key in section.model_fields]
+
+
+def _places(key: str, root: type[BaseModel]) -> list[str]:
+    """Return where a recipe's sections have a key of that name."""
+    found = []
+    for section, field in root.model_fields.items():
+        inner = f"{section}.NAME" if typing.get_origin(field.annotation) is dict else section
+        if any(key in model.model_fields for model in _models(field.annotation)):
+            found.append(f"{inner}.{key}")
+    return found
 
 
 def _description(path: Path, value: Any, root: type[BaseModel]) -> str | None:

@@ -52,6 +52,12 @@ def _split(key: str, recipe: object, *, adds: bool, name: str) -> tuple[str, ...
 def suggest(word: str, known: Iterable[str], label: str = "datasets") -> str:
     """Return ` — did you mean 'lr'? (keys: lr, name)`, as far as there is something to say."""
     known = list(known)
-    close = get_close_matches(word, known, n=1) or get_close_matches(word.split(".")[0], known, n=1)
-    meant = f" — did you mean {close[0]!r}?" if close else ""
+    meant = suggest_one(word, known)
     return f"{meant} ({label}: {', '.join(known)})" if known else meant
+
+
+def suggest_one(word: str, known: Iterable[str]) -> str:
+    """Return ` — did you mean 'lr'?`, or nothing."""
+    known = list(known)
+    close = get_close_matches(word, known, n=1) or get_close_matches(word.split(".")[0], known, n=1)
+    return f" — did you mean {close[0]!r}?" if close else ""

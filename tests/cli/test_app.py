@@ -74,7 +74,13 @@ def test_help_documents_the_exit_codes(ivvit: Ivvit) -> None:
             "ivvit eval --help",
         ),
         (["recipe", "ls", "--jsno"], "No such option: --jsno", "ivvit recipe ls --help"),
-        (["recipe", "show", "iv-vti"], "no recipe 'iv-vti' — did you mean 'iv-vit'?", ""),
+        (
+            ["recipe", "show", "iv-vti"],
+            "no recipe 'iv-vti' — did you mean 'iv-vit'?",
+            "ivvit recipe ls",
+        ),
+        (["train", "my.yaml"], "my.yaml: not of the form key=value", "is --recipe missing?"),
+        (["train", "."], ".: not of the form key=value", "is --resume missing?"),
     ],
 )
 def test_a_misspelt_command_line_exits_2(

@@ -1,6 +1,8 @@
 """`ivvit recipe`: list, show, copy, check."""
 
+import io
 import json
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +11,10 @@ import numpy as np
 import pytest
 from conftest import Result
 from media import write_image
+from rich.console import Console
 from tiny_runs import MODEL, make_shards, save_run, write_pictures
 
+from ivvit_cli import app, console
 from ivvit_cli.config import load_recipe
 
 Ivvit = Callable[..., Result]
@@ -211,3 +215,14 @@ def test_check_holds_a_recipe_against_its_shards(ivvit_here: Ivvit, tmp_path: Pa
     done = ivvit_here("recipe", "check", "iv-vit-small", clip)
     assert (done.code, done.stdout) == (2, "")
     assert "data.cifar100: has a `clip`" in done.stderr
+
+
+def test_a_narrow_terminal_has_names_and_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for width, columns in ((80, 2), (160, 4)):
+        terminal = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
+        monkeypatch.setattr(console, "out", terminal)
+        with terminal.capture() as capture:
+            assert app.run(["recipe", "ls", "iv-vit"]) == 0
+        head = capture.get().splitlines()[2]
+        assert len(re.split(" {2,}", head.strip())) == columns

@@ -128,6 +128,16 @@ def test_a_fault_is_placed_in_the_file_that_holds_it(base: Path, tmp_path: Path)
         ("fold_div", "fold_dvi", "f.yaml:3: model.temporal.fold_dvi: unknown key — did you mean"),
         ("schedule:", "eval: {views: 10}\nschedule:", "f.yaml:10: eval.views: must be CLIPSxCROPS"),
         ("schedule:", "shcedule: 3\nschedule:", "f.yaml:10: shcedule: unknown key — did you mean"),
+        (
+            "schedule:",
+            "lr: 3\nschedule:",
+            "f.yaml:10: lr: unknown key here — did you mean optim.lr?",
+        ),
+        (
+            "schedule:",
+            "batch: 3\nschedule:",
+            "f.yaml:10: batch: unknown key here — did you mean data.NAME.batch or schedule.batch",
+        ),
         ("iterations: 10", "kind: sequential", "f.yaml:10: schedule: give either `iterations` or"),
         ("data:", "data: {}\nextra:", "f.yaml:4: data: must not be empty"),
     ],

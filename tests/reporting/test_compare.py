@@ -1,13 +1,15 @@
 """`ivvit compare`: figures, paired differences, recipes, and what it refuses."""
 
+import io
 import json
 import re
 import shutil
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from ivvit_cli import app
+from ivvit_cli import app, console
 from ivvit_cli.evaluation.metrics import Scores
 from ivvit_cli.evaluation.results import write_results
 from ivvit_cli.evaluation.statistics import mcnemar, paired_difference
@@ -100,6 +102,20 @@ def test_the_tables(runs, tmp_path, capsys):
     assert [str(runs[1]), "optim.lr", "0.001", "0.002"] in rows
     assert [str(runs[1]), "30", "23%", "300 MB"] in rows
     assert err.startswith("next: ivvit report")
+
+
+def test_a_terminal_has_what_can_be_compared(runs, capsys, monkeypatch):
+    first, second = runs
+    shutil.copytree(second / "eval" / "toys-val-1x1", second / "eval" / "toys-val-3x3")
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr(console, "out", terminal)
+    with terminal.capture() as capture:
+        assert app.run(["compare", str(first), str(second)]) == 0
+    shown, _, _ = capture.get().partition("What the recipes differ in")
+    assert re.search(r"^ first +50\.00 ", shown, re.MULTILINE)
+    assert "toys-val-3x3" not in shown
+    assert "evaluated for one run only: toys-val-3x3\n" in capsys.readouterr().err
 
 
 def test_equal_recipes_are_told(runs, capsys):
