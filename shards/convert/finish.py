@@ -220,14 +220,19 @@ def _nothing_converted(out: Path, listing: Listing, skipped: Sequence[Skipped]) 
 
 
 def _other_layout(listing: Listing) -> str | None:
-    """Suggest the layout of plain folders for the other kind, if all the files are of it."""
+    """Suggest the layout of plain folders for the other kind, if most of the files are of it."""
     other = "image" if listing.kind == "video" else "video"
+    found = sum(_is_of(item.path, other) for item in listing.items)
+    if 2 * found <= len(listing.items):
+        return None
+    return f"{found} of them are {other}s: ivvit shard {other}folder SRC"
+
+
+def _is_of(path: Path | None, kind: str) -> bool:
     try:
-        if all(item.path and sniff_kind(item.path) == other for item in listing.items):
-            return f"they are {other}s: ivvit shard {other}folder"
+        return path is not None and sniff_kind(path) == kind
     except InputError:  # a file of neither kind
-        pass
-    return None
+        return False
 
 
 def _names(plans: Sequence[ShardPlan], splits: dict[str, SplitInfo]) -> set[str]:

@@ -137,7 +137,7 @@ def test_options_reach_the_manifest(ivvit, tmp_path: Path) -> None:
         (("imagefolder", "pets", "--on-bad", "maybe"), 2, "on-bad"),
         (("ucf101", "pets", "--fold", "0"), 2, "fold 0"),
         (("ucf11", "pets"), 2, "no dataset 'ucf11' is known — did you mean 'ucf101'?"),
-        (("ucf101", "pets"), 3, "no such file"),
+        (("ucf101", "pets"), 3, "pets/ucfTrainTestlist: no such folder"),
         (("videofolder", "pets"), 3, "nothing could be converted: 16 skipped"),
     ],
 )
@@ -170,12 +170,23 @@ def test_it_warns_when_most_is_missing(ivvit, tmp_path: Path) -> None:
 def test_the_wrong_layout_is_named_and_leaves_nothing_in_the_way(ivvit, pets: Path) -> None:
     wrong = ivvit("shard", "videofolder", pets, "-o", "out")
     assert wrong.code == 3
-    assert "hint: they are images: ivvit shard imagefolder\n" in wrong.stderr
+    assert "hint: 16 of them are images: ivvit shard imagefolder SRC\n" in wrong.stderr
     assert ivvit("shard", "imagefolder", pets.rename(pets.with_name("cats")), "-o", "out").code == 0
     (pets / "a").mkdir(parents=True)
     (pets / "a/notes.mp4").write_text("no video")
     other = ivvit("shard", "videofolder", pets, "-o", "other")
     assert "hint: see other/skipped.jsonl\n" in other.stderr
+
+
+def test_the_wrong_layout_is_named_among_a_few_other_files(ivvit_here, tmp_path: Path) -> None:
+    layouts.videofolder(tmp_path / "clips", 2)
+    write_video(tmp_path / "mixed/a/0.mp4", make_frames(3))
+    for notes in ("clips/run/notes.txt", "mixed/a/notes.txt"):
+        (tmp_path / notes).write_text("no video")
+    wrong = ivvit_here("shard", "imagefolder", "clips", "-o", "out")
+    assert "hint: 4 of them are videos: ivvit shard videofolder SRC\n" in wrong.stderr
+    half = ivvit_here("shard", "imagefolder", "mixed", "-o", "half")
+    assert "hint: see half/skipped.jsonl\n" in half.stderr
 
 
 def test_a_bad_item_ends_the_run_when_asked(ivvit, pets: Path) -> None:
