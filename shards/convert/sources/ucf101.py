@@ -16,6 +16,7 @@ from shards.errors import InputError, UsageError
 LAYOUT = "expected: a folder with UCF-101/CLASS/*.avi and ucfTrainTestlist/*.txt"
 FOLDS = (1, 2, 3)
 
+_CLASSES = "classInd.txt"
 _LISTS = {"train": "trainlist{:02d}.txt", "test": "testlist{:02d}.txt"}
 
 
@@ -29,12 +30,13 @@ def list_items(source: str, root: Path, *, fold: int = 1) -> Listing:
     if fold not in FOLDS:
         raise UsageError(f"fold {fold}: UCF101 has the folds 1, 2 and 3")
     require_folder(root, LAYOUT)
-    lists = first_folder((root / "ucfTrainTestlist", root / "splits")) or root
+    lists = _lists_folder(root)
     videos = first_folder((root / "UCF-101", root / "videos")) or root
-    for file in ("classInd.txt", *(name.format(fold) for name in _LISTS.values())):
+    require_folder(lists, LAYOUT)
+    for file in (_CLASSES, *(name.format(fold) for name in _LISTS.values())):
         if not (lists / file).is_file():
             raise InputError(f"{lists / file}: no such file", hint=LAYOUT)
-    classes = _classes(lists / "classInd.txt")
+    classes = _classes(lists / _CLASSES)
     items, missing = [], []
     for split, name in _LISTS.items():
         for video, label in _entries(lists / name.format(fold), classes):
@@ -54,6 +56,13 @@ def list_items(source: str, root: Path, *, fold: int = 1) -> Listing:
         missing=tuple(missing),
         notes=(f"fold {fold} of {len(FOLDS)}",),
     )
+
+
+def _lists_folder(root: Path) -> Path:
+    """Return the folder with the lists; without any, the one that the layout names."""
+    official = root / "ucfTrainTestlist"
+    found = (path for path in (official, root / "splits", root) if (path / _CLASSES).is_file())
+    return next(found, official)
 
 
 def _classes(path: Path) -> list[str]:

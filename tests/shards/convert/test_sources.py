@@ -171,6 +171,20 @@ def test_ucf101_folds_differ_and_a_fold_without_videos_is_an_error(tmp_path: Pat
         list_source("ucf101", tmp_path / "u", fold=4)
 
 
+def test_the_folder_that_a_ucf101_layout_lacks_is_named(tmp_path: Path) -> None:
+    layouts.ucf101(tmp_path / "u")
+    official, other = tmp_path / "u/ucfTrainTestlist", tmp_path / "u/splits"
+    official.rename(other)
+    assert len(list_source("ucf101", tmp_path / "u").items) == 3
+    (other / "classInd.txt").unlink()  # then they are another dataset's
+    with pytest.raises(InputError, match=r"u/ucfTrainTestlist: no such folder$") as caught:
+        list_source("ucf101", tmp_path / "u")
+    assert "ucfTrainTestlist/*.txt" in str(caught.value.hint)
+    other.rename(official)
+    with pytest.raises(InputError, match=r"u/ucfTrainTestlist/classInd\.txt: no such file$"):
+        list_source("ucf101", tmp_path / "u")
+
+
 @pytest.mark.parametrize("line", ["Golf/v_Golf_g01_c01.avi", "Punch/../../x.avi", "x.avi"])
 def test_a_ucf101_list_that_leaves_its_classes_is_refused(tmp_path: Path, line: str) -> None:
     layouts.ucf101(tmp_path / "u")
