@@ -98,6 +98,7 @@ def _show_counts(report: "Report", folder: Path, dry_run: bool) -> None:
         counts = f"part {report.part}: {report.listed} listed"
     if dry_run:
         console.say(f"{counts}; nothing was converted")
+        console.say(f"note: no {report.kind} was decoded yet; a file that is none will be skipped")
         return
     console.say(f"{counts}, {report.skipped} skipped, {report.written} written to {folder}")
     if report.reused:
@@ -114,7 +115,8 @@ def _show_left_out(report: "Report", folder: Path) -> None:
             console.warn(f"most of what is listed {what}: {count} of {report.listed}")
     listed = not report.missing_shards  # skipped.jsonl is written at the end
     if listed and (report.missing or more):
-        console.say(f"what was left out, and why: {folder / 'skipped.jsonl'}")
+        counts = f"{report.missing} missing, {report.skipped} skipped"
+        console.say(f"what was left out ({counts}), and why: {folder / 'skipped.jsonl'}")
 
 
 def parts_missing(fault: "ShardsMissing", parts: int | None, command: str) -> IvvitError:

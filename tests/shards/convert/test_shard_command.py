@@ -89,6 +89,12 @@ def test_a_dry_run_counts_and_writes_nothing(ivvit, tmp_path: Path, pets: Path) 
     assert (done.code, done.json["listed"], done.json["splits"]["val"]["samples"]) == (0, 16, 8)
     assert done.json["written"] == 0
     assert not (tmp_path / "out").exists()
+    (pets / "val/cat/notes.txt").write_text("no image")
+    shown = ivvit("shard", "imagefolder", pets, "-o", "out", "--dry-run")
+    assert shown.stderr.endswith(
+        "17 listed, 0 missing; nothing was converted\n"
+        "note: no image was decoded yet; a file that is none will be skipped\n"
+    )
 
 
 def test_what_was_skipped_can_be_tried_again(ivvit, pets: Path) -> None:
@@ -155,7 +161,7 @@ def test_the_first_that_were_skipped_are_named(ivvit, pets: Path) -> None:
         (pets / f"val/cat/{number}.txt").write_text("no image")
     done = ivvit("shard", "imagefolder", pets, "-o", "out")
     assert done.stderr.count("skipped: val/cat/") == 3
-    assert "what was left out, and why: out/skipped.jsonl" in done.stderr
+    assert "what was left out (0 missing, 4 skipped), and why: out/skipped.jsonl" in done.stderr
 
 
 def test_it_warns_when_most_is_missing(ivvit, tmp_path: Path) -> None:
@@ -163,6 +169,9 @@ def test_it_warns_when_most_is_missing(ivvit, tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("0.png,a\n1.png,a\n2.png,b\n")
     done = ivvit("-q", "shard", "csv", "train.csv", "-o", "out")
     assert done.stderr == "warning: most of what is listed is missing: 2 of 3\n"
+    told = ivvit("shard", "csv", "train.csv", "-o", "out").stderr
+    assert "what was left out (2 missing, 0 skipped), and why: out/skipped.jsonl\n" in told
+    assert len((tmp_path / "out/skipped.jsonl").read_text().splitlines()) == 2
     (tmp_path / "train.csv").write_text("0.png,a\n1.png,a\n")
     assert ivvit("-q", "shard", "csv", "train.csv", "-o", "out").stderr == ""
 
