@@ -4,7 +4,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +17,8 @@ from ivvit_cli.errors import EnvironmentFault, IvvitError
 
 GIB = 2**30
 LOW_DISK = 5 * GIB  # a run of ViT-B keeps about 1 GiB per checkpoint
+
+_OF_EXTRA = re.compile(r"""([\w.-]+)>=([\d.]+); extra == ['"](\w+)['"]""")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Finding:
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Look at this machine: versions, GPU, ffmpeg, disk, memory, and what blocks.
+    """Look at this machine: versions, extras, GPU, ffmpeg, disk, memory, and what blocks.
 
     Examples:
       ivvit doctor
@@ -53,6 +55,7 @@ def _look() -> Iterator[Finding]:
     yield Finding("ivvit", "good", __version__)
     yield Finding("python", "good", f"{platform.python_version()}, {platform.platform()}")
     yield from _packages()
+    yield _extras(metadata.requires("ivvit") or ())
     yield _gpu()
     yield _jpeg()
     yield _ffmpeg()
@@ -75,6 +78,22 @@ def _package(name: str, least: str) -> Finding:
     if _numbers(version) < _numbers(least):
         return Finding(name, "blocks", f"{version}, but ivvit needs {least} or later")
     return Finding(name, "good", version)
+
+
+def _extras(requirements: Iterable[str]) -> Finding:
+    """Tell which optional parts are complete; `dev` is for work on ivvit itself."""
+    complete: dict[str, bool] = {}
+    for requirement in requirements:
+        match = _OF_EXTRA.fullmatch(requirement)
+        if match and match[3] != "dev":
+            good = _package(match[1], match[2]).state == "good"
+            complete[match[3]] = complete.get(match[3], True) and good
+    there = ", ".join(name for name, whole in complete.items() if whole) or "none"
+    lacking = [name for name, whole in complete.items() if not whole]
+    if not lacking:
+        return Finding("extras", "good", there)
+    how = f"pip install 'ivvit[{lacking[0]}]'"
+    return Finding("extras", "note", f"{there}; not there: {', '.join(lacking)} ({how})")
 
 
 def _numbers(version: str) -> list[int]:

@@ -1,12 +1,13 @@
 """`ivvit doctor` says what is there and what blocks."""
 
+import re
 from collections.abc import Callable
 from importlib import metadata
 
 import pytest
 from conftest import Result
 
-from ivvit_cli.commands.doctor import _package
+from ivvit_cli.commands.doctor import _extras, _package
 
 Ivvit = Callable[..., Result]
 
@@ -18,6 +19,7 @@ def test_a_good_machine_has_nothing_that_blocks(ivvit: Ivvit) -> None:
     assert done.code == 0
     assert document["ok"]
     assert findings["torch"]["detail"] == metadata.version("torch")
+    assert re.search(r"\bonnx\b", findings["extras"]["detail"])
     assert {"gpu", "ffmpeg", "jpeg", "disk", "machine", "recipes", "timm"} <= set(findings)
 
 
@@ -36,3 +38,14 @@ def test_without_ffmpeg_it_exits_4_and_says_so(ivvit: Ivvit) -> None:
 )
 def test_packages_are_measured_against_what_ivvit_needs(name: str, least: str, state: str) -> None:
     assert _package(name, least).state == state
+
+
+def test_an_extra_is_there_when_all_of_its_packages_are() -> None:
+    here, gone = "pyyaml>=1.0; extra == 'here'", 'no-such-package>=1; extra == "gone"'
+    whole = _extras(["pyyaml>=1.0", here, "no-such-package>=1; extra == 'dev'"])
+    assert (whole.state, whole.detail) == ("good", "here")
+    half, old = "pyyaml>=1.0; extra == 'gone'", "pyyaml>=999; extra == 'old'"
+    lacking = _extras([gone, half, here, old])
+    assert lacking.state == "note"
+    assert lacking.detail == "here; not there: gone, old (pip install 'ivvit[gone]')"
+    assert _extras([gone]).detail == "none; not there: gone (pip install 'ivvit[gone]')"
