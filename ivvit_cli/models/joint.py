@@ -60,8 +60,10 @@ class JointModel(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Switch to training, or not; what is frozen never drops anything out."""
         super().train(mode)
-        for module in frozen_modules(self):
-            module.eval()
+        for frozen in frozen_modules(self):
+            for module in frozen.modules():
+                # cuDNN lets gradients through an LSTM in training mode alone; ours drop nothing.
+                module.training = mode and isinstance(module, nn.RNNBase)
         return self
 
 

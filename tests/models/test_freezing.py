@@ -84,3 +84,14 @@ def test_a_model_votes_as_its_kind_says(vote: str) -> None:
     model = small_model(temporal={"kind": "am_flow", "vote": vote})
     assert (model.heads["a"].vote is None) == (vote == "mean")
     assert model(images(1, 2, 3, 16, 16), "a").shape == (1, 5)
+
+
+def test_gradients_pass_through_a_frozen_lstm_as_cudnn_wants_it() -> None:
+    """cuDNN keeps what a backward pass needs in training mode alone."""
+    temporal = {"kind": "am_flow", "unit": {"kind": "lstm"}}
+    model = small_model(temporal=temporal, model={"freeze": ["backbone", "*.lstm.*"]}).train()
+    units = [module for module in model.modules() if isinstance(module, nn.LSTM)]
+    assert units
+    assert all(unit.training for unit in units)
+    model.eval()
+    assert not any(module.training for module in model.modules())
