@@ -107,7 +107,9 @@ def _print_recipes(recipes: list[dict[str, dict[str, list[Any]]]]) -> None:
 
 
 def _value(value: Any) -> str:
-    """Write a value of a recipe as YAML takes it."""
+    """Write a value of a recipe as YAML takes it; of a whole section, that it is there."""
+    if isinstance(value, dict):
+        return "{…}"
     return value if isinstance(value, str) else json.dumps(value)
 
 

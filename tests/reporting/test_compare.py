@@ -167,3 +167,12 @@ def test_evaluations_of_an_earlier_checkpoint_are_told_of(runs, capsys):
         app.run(command)
         warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
         assert warnings == [f"warning: {said}"]
+
+
+def test_a_dataset_that_one_recipe_lacks_is_a_word_and_not_its_whole_section(runs, capsys):
+    more = (runs[0] / "recipe.yaml").read_text().replace(
+        "data: {", "data: {others: {shards: data/others, batch: 2}, "
+    )  # fmt: skip
+    (runs[0] / "recipe.yaml").write_text(more)
+    assert app.run(["compare", *map(str, runs)]) == 0
+    assert re.search(r"data\.others +\{…\} +null$", capsys.readouterr().out, re.MULTILINE)
